@@ -1,0 +1,1 @@
+//! The command line: what was typed, what it means, how the answer is printed. Called by `main`; speaks to `dyn Engine` alone.

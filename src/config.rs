@@ -1,0 +1,1 @@
+//! Settings: where the store lives, the config file, logging. Called by `main` and the faces; never creates a store.
