@@ -1,0 +1,70 @@
+//! What an engine says of itself and its host.
+
+/// Who and where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineInfo {
+    /// Stable id of the store.
+    pub id: String,
+    /// `embedded`, `docker`, `podman`.
+    pub kind: String,
+    /// Host name.
+    pub name: String,
+    pub version: String,
+    pub n_containers: u32,
+    pub n_running: u32,
+    pub n_paused: u32,
+    pub n_stopped: u32,
+    pub n_images: u32,
+    pub n_cpus: u32,
+    pub mem_total_bytes: u64,
+    pub kernel_version: String,
+    pub operating_system: String,
+    pub os_type: String,
+    pub architecture: String,
+    pub storage_driver: String,
+    pub logging_driver: String,
+    /// `cgroupfs`, `systemd`.
+    pub cgroup_driver: String,
+    /// `1`, `2`, or `1` with hybrid noted in warnings.
+    pub cgroup_version: String,
+    pub root_dir: String,
+    pub default_runtime: String,
+    pub runtimes: Vec<String>,
+    pub security_options: Vec<String>,
+    pub warnings: Vec<String>,
+    /// The host's load: percent of all CPUs busy since the previous call, memory used; zeros when not known.
+    pub host_cpu_percent: f32,
+    pub host_mem_used_bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineVersion {
+    pub version: String,
+    pub api_version: String,
+    pub min_api_version: String,
+    pub os: String,
+    pub arch: String,
+    pub kernel_version: String,
+    pub git_commit: String,
+    pub build_time: String,
+    /// Named parts with their versions.
+    pub components: Vec<(String, String)>,
+}
+
+/// Disk use with what could be freed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DiskUsage {
+    pub images: Usage,
+    pub containers: Usage,
+    pub volumes: Usage,
+    pub logs: Usage,
+    pub build_cache: Usage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub n_total: u64,
+    pub n_active: u64,
+    pub size_bytes: u64,
+    pub reclaimable_bytes: u64,
+}
