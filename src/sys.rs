@@ -1,2 +1,4 @@
 //! System calls with safe signatures; the only room with `unsafe`. One call per function, owned fds in and out.
 #![allow(unsafe_code)] // the one room that may
+
+pub mod caps;
