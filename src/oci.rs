@@ -1,1 +1,4 @@
 //! OCI spec types, wrapped thinly: the runtime spec from the `oci-spec` crate, image documents our own. Called by `runtime` and `store`.
+
+pub mod image;
+pub mod reference;
