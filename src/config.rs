@@ -1,5 +1,7 @@
 //! Settings: where the store lives, the config file, logging. Called by `main` and the faces; never creates a store.
 
+pub mod command_line;
 pub mod places;
 
+pub use command_line::{Completion, LineOutput, LineRunner, LineStream};
 pub use places::Places;

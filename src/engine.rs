@@ -12,6 +12,7 @@ pub mod container;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod fake;
 pub mod filter;
 pub mod image;
 pub mod logs;

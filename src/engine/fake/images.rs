@@ -1,0 +1,254 @@
+//! The fake's images: `Images` on [`World`]. Archives are read to their end and stand for one image named after their size.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use super::Fake;
+use super::select;
+use super::world::{Img, World, familiar};
+use crate::engine::error::{Class, EngineError, Result};
+use crate::engine::event::EventKind;
+use crate::engine::filter::Filters;
+use crate::engine::image::{
+    HistoryEntry, ImageConfig, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage, PruneReport,
+    RemoveImage, RemovedImage,
+};
+use crate::engine::progress::{Progress, Step};
+use crate::engine::{Images, Reader};
+
+/// Adds an image; an older one of that name loses it.
+pub(super) fn add(world: &mut World, reference: &str, size_bytes: u64, created: SystemTime) -> String {
+    let id = format!("sha256:{}", world.new_id("image"));
+    let layers: Vec<_> = (0..3).map(|_| format!("sha256:{}", world.new_id("layer"))).collect();
+    let names = if reference.is_empty() { Vec::new() } else { vec![familiar(reference)] };
+    for name in &names {
+        world.images.iter_mut().for_each(|img| img.detail.summary.references.retain(|old| old != name));
+    }
+    let summary = ImageSummary {
+        id: id.clone(),
+        digests: Vec::new(),
+        references: names.clone(),
+        created: Some(created),
+        size_bytes,
+        shared_bytes: Some(size_bytes / 3),
+        ..ImageSummary::default()
+    };
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let config = ImageConfig { env: vec![path], cmd: Some(vec!["sh".to_owned()]), ..ImageConfig::default() };
+    let history = history(&id, &names, created, size_bytes);
+    let detail = ImageDetail {
+        summary,
+        config,
+        architecture: "amd64".to_owned(),
+        os: "linux".to_owned(),
+        layer_sizes: vec![size_bytes / 3 * 2, size_bytes / 3, size_bytes % 3],
+        layers,
+        ..ImageDetail::default()
+    };
+    world.images.push(Img { detail, history });
+    id
+}
+
+fn history(id: &str, tags: &[String], created: SystemTime, size_bytes: u64) -> Vec<HistoryEntry> {
+    let below = |created_by: &str, size_bytes: u64, days: u64| HistoryEntry {
+        id: "<missing>".to_owned(),
+        created: Some(created - Duration::from_secs(days * 86_400)),
+        created_by: created_by.to_owned(),
+        size_bytes,
+        ..HistoryEntry::default()
+    };
+    let top = HistoryEntry { id: id.to_owned(), tags: tags.to_vec(), ..below("CMD [\"sh\"]", 0, 0) };
+    vec![
+        top,
+        below(
+            "RUN /bin/sh -c apt-get update && apt-get install -y ca-certificates && rm -rf /var/lib/apt/lists/*",
+            size_bytes / 3,
+            0,
+        ),
+        below("/bin/sh -c #(nop) ADD file:3f1a0e in / ", size_bytes / 3 * 2, 9),
+    ]
+}
+
+fn users(world: &World, image_id: &str) -> Vec<(String, bool)> {
+    let of_image = world.containers.iter().filter(|ctr| ctr.image_id == image_id);
+    of_image.map(|ctr| (ctr.id.clone(), ctr.state.status.is_alive())).collect()
+}
+
+fn with_counts(world: &World, summary: &ImageSummary) -> ImageSummary {
+    ImageSummary { n_containers: Some(users(world, &summary.id).len() as u32), ..summary.clone() }
+}
+
+/// Reads it all, with progress; the bytes read.
+fn drain(mut archive: Reader, progress: &Progress) -> Result<u64> {
+    let failed =
+        |error: std::io::Error| EngineError::new(Class::Invalid, "", "cannot read the archive").caused_by(&error);
+    let mut buffer = vec![0; 64 << 10];
+    let mut done_bytes = 0;
+    loop {
+        let n = archive.read(&mut buffer).map_err(failed)?;
+        if n == 0 {
+            break;
+        }
+        done_bytes += n as u64;
+        progress.report(Step { part: "fa4e5c0ffee0".to_owned(), verb: "extracting", done_bytes, total_bytes: None });
+    }
+    if done_bytes == 0 {
+        return Err(EngineError::new(Class::Invalid, "", "the archive is empty")
+            .with_hint("give a docker-save archive or an OCI layout, by -i FILE or on standard input"));
+    }
+    Ok(done_bytes)
+}
+
+#[async_trait]
+impl Images for Fake {
+    async fn list(&self, query: &ListImages) -> Result<Vec<ImageSummary>> {
+        let world = self.enter("images.list").await?;
+        let found = select::images(&world, &query.filters)?;
+        let mut rows: Vec<_> =
+            found.into_iter().map(|idx| with_counts(&world, &world.images[idx].detail.summary)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.created));
+        Ok(rows)
+    }
+
+    async fn inspect(&self, image: &str) -> Result<ImageDetail> {
+        let world = self.enter(&format!("images.inspect {image}")).await?;
+        let found = &world.images[world.find_image(image)?].detail;
+        Ok(ImageDetail { summary: with_counts(&world, &found.summary), ..found.clone() })
+    }
+
+    async fn history(&self, image: &str) -> Result<Vec<HistoryEntry>> {
+        let world = self.enter(&format!("images.history {image}")).await?;
+        Ok(world.images[world.find_image(image)?].history.clone())
+    }
+
+    async fn tag(&self, image: &str, new_reference: &str) -> Result<()> {
+        let mut world = self.enter(&format!("images.tag {image} {new_reference}")).await?;
+        let idx = world.find_image(image)?;
+        let name = familiar(new_reference);
+        if name.chars().any(|c| c.is_uppercase() || c.is_whitespace()) {
+            let message = format!("invalid reference format: repository name ({new_reference}) must be lowercase");
+            return Err(EngineError::new(Class::Invalid, new_reference, message));
+        }
+        world.images.iter_mut().for_each(|img| img.detail.summary.references.retain(|old| *old != name));
+        world.images[idx].detail.summary.references.push(name.clone());
+        let id = world.images[idx].detail.summary.id.clone();
+        world.emit(self.now(), EventKind::Image, "tag", &id, &[("name", name)]);
+        self.tell(world);
+        Ok(())
+    }
+
+    async fn remove(&self, image: &str, options: &RemoveImage) -> Result<Vec<RemovedImage>> {
+        let mut world = self.enter(&format!("images.remove {image}")).await?;
+        let (idx, now) = (world.find_image(image)?, self.now());
+        let summary = world.images[idx].detail.summary.clone();
+        let name = familiar(image);
+        let is_one_name_of_many = summary.references.contains(&name) && summary.references.len() > 1;
+        if !is_one_name_of_many {
+            let blocker = users(&world, &summary.id).into_iter().find(|(_, alive)| *alive || !options.force);
+            if let Some((user, alive)) = blocker {
+                let (state, must) = if alive { ("running", "cannot be forced") } else { ("stopped", "must be forced") };
+                let message = format!(
+                    "conflict: unable to remove repository reference \"{image}\" ({must}) - container {} is using its \
+                     referenced image {}",
+                    &user[..12],
+                    &summary.id[7..19]
+                );
+                return Err(
+                    EngineError::new(Class::Conflict, image, message).with_hint(format!("a {state} container uses it"))
+                );
+            }
+        }
+        let mut removed = Vec::new();
+        let untagged = if is_one_name_of_many { vec![name] } else { summary.references.clone() };
+        for name in untagged {
+            world.images[idx].detail.summary.references.retain(|old| *old != name);
+            world.emit(now, EventKind::Image, "untag", &summary.id, &[("name", name.clone())]);
+            removed.push(RemovedImage::Untagged(name));
+        }
+        if !is_one_name_of_many {
+            let img = world.images.remove(idx);
+            world.emit(now, EventKind::Image, "delete", &summary.id, &[("name", summary.id.clone())]);
+            removed.push(RemovedImage::Deleted(summary.id));
+            removed.extend(img.detail.layers.into_iter().rev().map(RemovedImage::Deleted));
+        }
+        self.tell(world);
+        Ok(removed)
+    }
+
+    async fn prune(&self, filters: &Filters) -> Result<PruneReport> {
+        filters.check_keys(&["dangling", "label", "label!", "until"])?;
+        let mut world = self.enter("images.prune").await?;
+        let every_unused = filters.values("dangling").iter().any(|value| value == "false" || value == "0");
+        let unused = |world: &World, img: &Img| {
+            let summary = &img.detail.summary;
+            (every_unused || summary.references.is_empty())
+                && users(world, &summary.id).is_empty()
+                && filters.match_labels(&img.detail.config.labels)
+        };
+        let ids: Vec<_> =
+            world.images.iter().filter(|img| unused(&world, img)).map(|img| img.detail.summary.id.clone()).collect();
+        let mut report = PruneReport::default();
+        for id in ids {
+            let idx = world.find_image(&id)?;
+            let img = world.images.remove(idx);
+            report.reclaimed_bytes += img.detail.summary.size_bytes;
+            report.removed.extend(img.detail.summary.references);
+            report.removed.push(id);
+        }
+        self.tell(world);
+        Ok(report)
+    }
+
+    async fn load(&self, archive: Reader, progress: Progress) -> Result<Vec<LoadedImage>> {
+        drop(self.enter("images.load").await?);
+        let size_bytes = drain(archive, &progress)?;
+        let (mut world, now) = (self.lock(), self.now());
+        let reference = format!("loaded:{size_bytes}");
+        let id = add(&mut world, &reference, size_bytes, now);
+        world.emit(now, EventKind::Image, "load", &id, &[("name", reference.clone())]);
+        self.tell(world);
+        Ok(vec![LoadedImage { id, references: vec![reference], size_bytes }])
+    }
+
+    async fn import(&self, archive: Reader, options: &ImportImage, progress: Progress) -> Result<LoadedImage> {
+        drop(self.enter("images.import").await?);
+        let size_bytes = drain(archive, &progress)?;
+        let (mut world, now) = (self.lock(), self.now());
+        let id = add(&mut world, options.reference.as_deref().unwrap_or(""), size_bytes, now);
+        world.emit(now, EventKind::Image, "import", &id, &[("name", id.clone())]);
+        self.tell(world);
+        Ok(LoadedImage { id, references: options.reference.iter().map(|name| familiar(name)).collect(), size_bytes })
+    }
+
+    async fn from_host(&self, reference: &str, paths: &[String], progress: Progress) -> Result<LoadedImage> {
+        drop(self.enter(&format!("images.from_host {reference}")).await?);
+        if let Some(missing) = paths.iter().find(|path| path.contains("missing")) {
+            return Err(EngineError::new(Class::NotFound, missing, format!("cannot find {missing}: no such file")));
+        }
+        for path in paths {
+            progress.report(Step {
+                part: path.clone(),
+                verb: "copying",
+                done_bytes: 1 << 20,
+                total_bytes: Some(1 << 20),
+            });
+        }
+        let size_bytes = (paths.len() as u64) << 20;
+        let (mut world, now) = (self.lock(), self.now());
+        let id = add(&mut world, reference, size_bytes, now);
+        world.emit(now, EventKind::Image, "import", &id, &[("name", familiar(reference))]);
+        self.tell(world);
+        Ok(LoadedImage { id, references: vec![familiar(reference)], size_bytes })
+    }
+
+    async fn save(&self, images: &[String], mut to: Box<dyn std::io::Write + Send>) -> Result<()> {
+        let world = self.enter("images.save").await?;
+        images.iter().try_for_each(|image| world.find_image(image).map(drop))?;
+        drop(world);
+        let text = format!("fake archive of {}\n", images.join(" "));
+        let failed =
+            |error: std::io::Error| EngineError::new(Class::Internal, "", "cannot write the archive").caused_by(&error);
+        to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(failed)
+    }
+}
