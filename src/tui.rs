@@ -1,4 +1,10 @@
 //! The full-screen terminal UI. Called by `main`; speaks to `dyn Engine` alone.
 
+pub mod filter;
+pub mod input;
+pub mod listing;
+pub mod screen;
+pub mod terminal;
 pub mod text;
 pub mod theme;
+pub mod units;
