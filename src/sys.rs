@@ -2,3 +2,5 @@
 #![allow(unsafe_code)] // the one room that may
 
 pub mod caps;
+pub mod fs;
+pub mod xattr;
