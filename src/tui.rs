@@ -3,6 +3,7 @@
 pub mod filter;
 pub mod input;
 pub mod listing;
+pub mod logs;
 pub mod screen;
 pub mod terminal;
 pub mod text;
