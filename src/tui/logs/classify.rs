@@ -179,7 +179,7 @@ fn first_word(look: &[u8]) -> Option<(Level, Range<usize>)> {
             continue;
         }
         let len = look[at..].iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(look.len() - at);
-        if STARTS[byte as usize] && (4..=9).contains(&len) {
+        if STARTS[byte as usize] && (3..=11).contains(&len) {
             let candidate = &look[at..at + len];
             // In the middle of a sentence only a shout or a capital is a level; `an error occurred` still is what it says.
             if let Some(level) = word(candidate)

@@ -153,10 +153,11 @@ fn compact(object: &Map<String, Value>, fields: &[String], out: &mut Laid) {
         let named = classify::level(format!("level={text}").as_bytes());
         out.gap();
         out.part(&format!("{text:<5}"), Part::Level(named));
+        out.plain(" ");
     }
     if let Some((_, Value::String(text))) = message {
         out.gap();
-        out.plain(&text.replace('\n', "\u{2424}"));
+        out.plain(&text.replace('\n', "\u{2424}").replace('\u{1b}', "\u{241b}"));
     }
     for (key, value) in object {
         let shown = level.is_some_and(|(k, _)| k == key) || message.is_some_and(|(k, _)| k == key);

@@ -535,7 +535,7 @@ impl Store {
     /// The segments' bodies as they are now, to be read on another thread.
     pub(super) fn snapshot(&mut self) -> Vec<Snapshot> {
         self.seal();
-        self.segments.iter().map(|s| Snapshot { first: s.first, n: s.n, body: Arc::clone(&s.body) }).collect()
+        self.segments.iter().map(|s| Snapshot { n: s.n, body: Arc::clone(&s.body) }).collect()
     }
 
     /// The first line not older than a time, by binary search over segments and then lines; times are taken as ordered.
@@ -570,7 +570,6 @@ impl Thaw {
 /// A segment, shared for reading elsewhere.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    pub(super) first: Seq,
     pub(super) n: usize,
     body: Arc<Body>,
 }
@@ -589,4 +588,4 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

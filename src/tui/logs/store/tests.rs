@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A chunk of these lines, a nanosecond apart from `time_ns` on.
-pub(crate) fn chunk(lines: &[&[u8]], time_ns: i64) -> LogChunk {
+pub(in crate::tui::logs) fn chunk(lines: &[&[u8]], time_ns: i64) -> LogChunk {
     let mut bytes = Vec::new();
     let mut entries = Vec::new();
     for (line, time_ns) in lines.iter().zip(time_ns..) {
