@@ -22,14 +22,34 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod adding;
+mod archive;
+mod budget;
+mod changes;
+mod compression;
 mod containers;
 mod copy;
+mod elf;
 mod error;
+mod extract;
+mod host;
+mod images;
+mod import;
+mod index;
+mod layers;
+mod load;
+mod merged;
+mod recipe;
 mod snapshot;
+mod tape;
 mod volumes;
 
+pub use archive::Source;
 pub use containers::{ContainerLock, Containers, NameTaken};
 pub use error::{Class, StoreError};
+pub use images::{DiskUse, Image, ImageUser, PruneScope, Removal};
+pub use load::LoadOptions;
+pub use snapshot::{Change, ChangeKind, Overlay};
 pub use volumes::{CopyUp, Volumes};
 
 use crate::stdx::journal::Journal;
@@ -48,10 +68,11 @@ const JOURNAL_BYTES: u64 = 8 << 20;
 const LAYOUT: &[&str] =
     &["blobs", "blobs/sha256", "blobs/sha512", "layers", "volumes", "containers", "names", "events", "tmp"];
 
-/// A handle on the store at one root. Cheap to clone; holds no lock and no open file between calls.
+/// A handle on the store at one root. Cheap to clone; holds no lock between calls, and the index open once it was needed.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
+    index: Arc<index::Index>,
 }
 
 impl Store {
@@ -60,7 +81,7 @@ impl Store {
     /// # Errors
     /// [`Class::TooNew`] when a newer orlop wrote it, [`Class::Denied`] without the rights, [`Class::Full`].
     pub fn open(root: &Path) -> Result<Store> {
-        let store = Store { root: Arc::from(root) };
+        let store = Store { root: Arc::from(root), index: Arc::default() };
         match std::fs::read_to_string(store.path("version")) {
             Ok(text) => store.check_version(&text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => store.create()?,
@@ -126,7 +147,8 @@ impl Store {
         let tmp = self.tmp();
         tree::sweep_scratch(&tmp).at("sweep", &tmp)?;
         tree::sweep_trash(&tmp).at("sweep", &tmp)?;
-        self.containers().sweep()
+        self.containers().sweep()?;
+        self.collect().map(drop)
     }
 }
 

@@ -1,0 +1,353 @@
+//! Unpacked layers: the pipeline that makes one from a stream, and the record beside each. Called by everything that adds
+//! an image. A layer's directory is filled under `tmp` and renamed into place when it is whole, verified and flushed.
+//!
+//! ```text
+//! read -> sha256 of what came -> inflate -> sha256 (diffID) -> | bounded queue | -> tar -> files
+//!         (and a copy, if compressed)                            own thread
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::Budget;
+use super::compression::Compression;
+use super::containers::read_record;
+use super::error::{Class, IoContext, StoreError};
+use super::extract::{self, Keep, Unpacked};
+use super::recipe::{self, Replaced};
+use super::{Result, Store};
+use crate::engine::progress::{Progress, Step};
+use crate::stdx::ids::{Digest, Hasher};
+
+const RECORD_VERSION: u32 = 1;
+/// One piece in the queue; it stays in the processor's cache between hashing and writing.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Pieces in the queue: the reader waits when the writer is so far behind. Nothing is dropped.
+const QUEUE: usize = 16;
+/// How often progress is told.
+const PROGRESS_BYTES: u64 = 4 << 20;
+
+/// `meta.json` of a layer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LayerRecord {
+    version: u32,
+    pub(super) diff_id: Digest,
+    /// Bytes of all its files.
+    pub(super) size_bytes: u64,
+    /// Bytes of its tar.
+    pub(super) tar_bytes: u64,
+    pub(super) n_entries: u64,
+    /// The compressed blob that its tar can be read from; `None` when it has a recipe.
+    pub(super) blob: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<Replaced>,
+}
+
+/// A blob that came compressed and is kept as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BlobRef {
+    pub(super) digest: Digest,
+    pub(super) size_bytes: u64,
+    pub(super) media_type: String,
+}
+
+/// A layer that an operation has made and not yet put in place.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) diff_id: Digest,
+    /// Digest of the bytes as they came.
+    pub(super) came_as: Digest,
+    /// The directory under `tmp`; `None` when only the blob is new.
+    pub(super) dir: Option<PathBuf>,
+    pub(super) blob: Option<(BlobRef, PathBuf)>,
+    pub(super) implied: Vec<Vec<u8>>,
+}
+
+/// What an operation needs to unpack layers.
+pub(super) struct Workshop<'a> {
+    pub(super) scratch: &'a Path,
+    pub(super) budget: &'a Budget,
+    pub(super) progress: &'a Progress,
+}
+
+/// One layer to unpack.
+pub(super) struct Job<'a> {
+    /// Tells this layer's temporary names from others of the operation.
+    pub(super) n: usize,
+    /// What people see: a short digest or a path in the archive.
+    pub(super) shown: &'a str,
+    pub(super) total_bytes: Option<u64>,
+}
+
+impl Workshop<'_> {
+    /// Unpacks the layer that `input` is, compressed or not.
+    ///
+    /// # Errors
+    /// `Invalid` for a hostile or damaged archive, `Full`; what was made is removed with the operation's directory.
+    pub(super) fn unpack(&self, job: &Job<'_>, mut input: &mut dyn Read) -> Result<Fresh> {
+        let dir = self.scratch.join(format!("layer-{}", job.n));
+        for path in [dir.clone(), dir.join("fs"), dir.join("kept")] {
+            fs::create_dir(&path).at("make the directory", &path)?;
+        }
+        super::set_mode(&dir.join("fs"), 0o755)?;
+        let mut head = Vec::with_capacity(8);
+        (&mut input).take(6).read_to_end(&mut head).map_err(|e| read_error(job.shown, e))?;
+        let form = Compression::detect(&head);
+        let mut input = io::Cursor::new(head).chain(input);
+        let keep = match form {
+            Compression::Plain => {
+                let path = dir.join("recipe.zst");
+                Keep::Recipe(Box::new(recipe::Writer::create(&path).at("make", &path)?))
+            }
+            _ => Keep::Nothing,
+        };
+        let blob_path = self.scratch.join(format!("blob-{}", job.n));
+        let (flow, unpacked) = std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(QUEUE);
+            let (give_back, empties) = channel();
+            let reader = Pieces { receiver, give_back, piece: Vec::new(), at: 0 };
+            let unpacker = scope.spawn(|| extract::unpack(reader, &dir, keep, self.budget));
+            let mut pump = Pump { sender, empties, hasher: Hasher::sha256(), n_bytes: 0 };
+            let flow = match form {
+                Compression::Plain => self.pump_plain(job, &mut pump, &mut input),
+                _ => self.pump_packed(job, form, &mut pump, &mut input, &blob_path),
+            };
+            let Pump { sender, hasher, n_bytes, .. } = pump;
+            drop(sender);
+            let unpacked = unpacker.join().unwrap_or_else(|_| {
+                Err(StoreError::new(Class::Internal, job.shown, format!("the unpacking of {} panicked", job.shown)))
+            });
+            (flow.map(|blob| (blob, hasher.finish(), n_bytes)), unpacked)
+        });
+        // When both ends failed the reader's error is the cause, unless the reader only found that nobody listens.
+        let ((blob, diff_id, tar_bytes), unpacked) = match (flow, unpacked) {
+            (Ok(flow), Ok(unpacked)) => (flow, unpacked),
+            (Err(Stop::Input(error)), _) => return Err(error),
+            (_, Err(error)) => return Err(error),
+            (Err(Stop::Unheard), Ok(_)) => {
+                return Err(StoreError::new(Class::Internal, job.shown, "the unpacking ended before its input"));
+            }
+        };
+        self.finish(dir, diff_id, tar_bytes, blob.map(|blob| (blob, blob_path)), unpacked)
+    }
+
+    fn finish(
+        &self,
+        dir: PathBuf,
+        diff_id: Digest,
+        tar_bytes: u64,
+        blob: Option<(BlobRef, PathBuf)>,
+        unpacked: Unpacked,
+    ) -> Result<Fresh> {
+        let record = LayerRecord {
+            version: RECORD_VERSION,
+            diff_id: diff_id.clone(),
+            size_bytes: unpacked.size_bytes,
+            tar_bytes,
+            n_entries: unpacked.n_entries,
+            blob: blob.as_ref().map(|(blob, _)| blob.digest.clone()),
+            replaced: unpacked.replaced,
+        };
+        let path = dir.join("meta.json");
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|e| StoreError::new(Class::Internal, &diff_id, "cannot serialise a record").caused_by(e))?;
+        fs::write(&path, bytes).at("write", &path)?;
+        let came_as = blob.as_ref().map_or_else(|| diff_id.clone(), |(blob, _)| blob.digest.clone());
+        Ok(Fresh { diff_id, came_as, dir: Some(dir), blob, implied: unpacked.implied })
+    }
+
+    /// Sends uncompressed bytes on; one digest is both the blob's and the diffID.
+    fn pump_plain(
+        &self,
+        job: &Job<'_>,
+        pump: &mut Pump,
+        input: &mut dyn Read,
+    ) -> std::result::Result<Option<BlobRef>, Stop> {
+        self.pump_all(job, pump, input)?;
+        Ok(None)
+    }
+
+    /// Sends inflated bytes on, and keeps what came.
+    fn pump_packed(
+        &self,
+        job: &Job<'_>,
+        form: Compression,
+        pump: &mut Pump,
+        input: &mut dyn Read,
+        blob_path: &Path,
+    ) -> std::result::Result<Option<BlobRef>, Stop> {
+        let file = File::create_new(blob_path).at("make", blob_path).map_err(Stop::Input)?;
+        let spool = Spool { input, file, hasher: Hasher::sha256(), n_bytes: 0, budget: self.budget };
+        let mut spool = BufReader::with_capacity(CHUNK_BYTES, spool);
+        let mut inflated = form.inflate(&mut spool).map_err(Stop::Input)?;
+        self.pump_all(job, pump, &mut inflated)?;
+        drop(inflated);
+        // Bytes after the compressed data belong to the blob's digest.
+        io::copy(&mut spool, &mut io::sink()).map_err(|e| Stop::Input(read_error(job.shown, e)))?;
+        let spool = spool.into_inner();
+        let media_type = form.layer_media_type().to_owned();
+        Ok(Some(BlobRef { digest: spool.hasher.finish(), size_bytes: spool.n_bytes, media_type }))
+    }
+
+    fn pump_all(&self, job: &Job<'_>, pump: &mut Pump, input: &mut dyn Read) -> std::result::Result<(), Stop> {
+        let mut told = 0;
+        loop {
+            let mut piece = pump.empties.try_recv().unwrap_or_default();
+            piece.resize(CHUNK_BYTES, 0);
+            let n_read = fill(input, &mut piece).map_err(|e| Stop::Input(read_error(job.shown, e)))?;
+            if n_read == 0 {
+                return Ok(());
+            }
+            piece.truncate(n_read);
+            pump.hasher.update(&piece);
+            pump.n_bytes += n_read as u64;
+            pump.sender.send(piece).map_err(|_| Stop::Unheard)?;
+            if pump.n_bytes - told >= PROGRESS_BYTES {
+                told = pump.n_bytes;
+                let (part, total_bytes) = (job.shown.to_owned(), job.total_bytes);
+                self.progress.report(Step { part, verb: "extracting", done_bytes: told, total_bytes });
+            }
+        }
+    }
+
+    /// Copies a compressed blob whose layer is in the store already, verifying nothing yet: the caller compares digests.
+    pub(super) fn copy_blob(
+        &self,
+        job: &Job<'_>,
+        form: Compression,
+        diff_id: &Digest,
+        input: &mut dyn Read,
+    ) -> Result<Fresh> {
+        let path = self.scratch.join(format!("blob-{}", job.n));
+        let file = File::create_new(&path).at("make", &path)?;
+        let mut spool = Spool { input, file, hasher: Hasher::sha256(), n_bytes: 0, budget: self.budget };
+        io::copy(&mut spool, &mut io::sink()).map_err(|e| read_error(job.shown, e))?;
+        let media_type = form.layer_media_type().to_owned();
+        let blob = BlobRef { digest: spool.hasher.finish(), size_bytes: spool.n_bytes, media_type };
+        let came_as = blob.digest.clone();
+        Ok(Fresh { diff_id: diff_id.clone(), came_as, dir: None, blob: Some((blob, path)), implied: Vec::new() })
+    }
+}
+
+/// An error of the input keeps its class when it is the store's own.
+pub(super) fn read_error(shown: &str, error: io::Error) -> StoreError {
+    match error.downcast::<StoreError>() {
+        Ok(own) => own,
+        Err(error) if error.raw_os_error().is_some() => StoreError::io("read", shown, error),
+        Err(error) => StoreError::invalid(shown, "the data is damaged or cut short").caused_by(error),
+    }
+}
+
+/// Why the reading end stopped.
+enum Stop {
+    Input(StoreError),
+    /// The unpacking end has gone; its error is the one to tell.
+    Unheard,
+}
+
+/// The reading end of the queue.
+struct Pump {
+    sender: SyncSender<Vec<u8>>,
+    empties: Receiver<Vec<u8>>,
+    hasher: Hasher,
+    n_bytes: u64,
+}
+
+/// The unpacking end of the queue.
+struct Pieces {
+    receiver: Receiver<Vec<u8>>,
+    give_back: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.piece.len() {
+            // The reading end may be gone; then nobody needs the buffer.
+            let _ = self.give_back.send(std::mem::take(&mut self.piece));
+            self.piece = self.receiver.recv().unwrap_or_default();
+            self.at = 0;
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, n_bytes: usize) {
+        self.at += n_bytes;
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n_read = self.fill_buf()?.read(buffer)?;
+        self.consume(n_read);
+        Ok(n_read)
+    }
+}
+
+/// Reads a compressed blob, hashing it and keeping a copy.
+struct Spool<'a> {
+    input: &'a mut dyn Read,
+    file: File,
+    hasher: Hasher,
+    n_bytes: u64,
+    budget: &'a Budget,
+}
+
+impl Read for Spool<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n_read = self.input.read(buffer)?;
+        self.budget.take_bytes(n_read as u64).map_err(io::Error::other)?;
+        self.hasher.update(&buffer[..n_read]);
+        self.file.write_all(&buffer[..n_read])?;
+        self.n_bytes += n_read as u64;
+        Ok(n_read)
+    }
+}
+
+/// Reads until the buffer is full or the input ends.
+fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut n_filled = 0;
+    while n_filled < buffer.len() {
+        match input.read(&mut buffer[n_filled..]) {
+            Ok(0) => break,
+            Ok(n_read) => n_filled += n_read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(n_filled)
+}
+
+impl Store {
+    /// The directory of a layer, whether or not it exists.
+    pub(super) fn layer_dir(&self, diff_id: &Digest) -> PathBuf {
+        self.path("layers").join(diff_id.hex())
+    }
+
+    /// The record of a layer; `None` when it is not in the store.
+    pub(super) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
+        read_record(&self.layer_dir(diff_id).join("meta.json"), RECORD_VERSION)
+    }
+
+    /// A layer's tar, as it was; the caller compares the digest.
+    pub(super) fn layer_tar(&self, record: &LayerRecord) -> Result<Box<dyn Read>> {
+        let dir = self.layer_dir(&record.diff_id);
+        let Some(blob) = &record.blob else {
+            return Ok(Box::new(recipe::Reader::open(&dir, record.replaced.clone()).at("read the recipe in", &dir)?));
+        };
+        let path = self.blob_path(blob);
+        let mut file = BufReader::with_capacity(CHUNK_BYTES, File::open(&path).at("open", &path)?);
+        let form = Compression::detect(file.fill_buf().at("read", &path)?);
+        form.inflate(file)
+    }
+
+    /// The file of a blob, whether or not it exists.
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path("blobs").join(digest.algorithm()).join(digest.hex())
+    }
+}
