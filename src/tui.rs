@@ -7,6 +7,7 @@ pub mod listing;
 pub mod logs;
 pub mod screen;
 pub mod terminal;
+pub mod terminal_view;
 pub mod text;
 pub mod theme;
 pub mod units;
