@@ -62,7 +62,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// The format this program writes and reads.
 const FORMAT: u32 = 1;
 /// How much of the event journal is kept, in two files of this size.
-const JOURNAL_BYTES: u64 = 8 << 20;
+pub const JOURNAL_BYTES: u64 = 8 << 20;
 
 /// The directories of a store, relative to its root; the order is the order of creation.
 const LAYOUT: &[&str] =
@@ -133,6 +133,11 @@ impl Store {
     /// A path inside the store; `inner` never comes from outside unchecked.
     fn path(&self, inner: impl AsRef<Path>) -> PathBuf {
         self.root.join(inner)
+    }
+
+    /// Where removed trees wait for their deletion; the same file system as everything else here.
+    pub fn trash_dir(&self) -> PathBuf {
+        self.tmp()
     }
 
     fn tmp(&self) -> PathBuf {

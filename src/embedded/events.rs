@@ -2,7 +2,7 @@
 //! something. Any process's events come, because the journal is what all of them append to.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
 use tokio::io::Interest;
@@ -62,18 +62,9 @@ fn to_line(mut event: Event) -> std::io::Result<String> {
 
 /// A place in the journal that can be awaited.
 pub(crate) struct Follower {
-    // Before the reader: the registration goes before the descriptor closes.
-    wakeups: AsyncFd<RawWatch>,
     reader: Reader,
-}
-
-/// The reader's descriptor, which outlives the registration by the order of the fields above.
-struct RawWatch(RawFd);
-
-impl AsRawFd for RawWatch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
+    /// A second descriptor of the reader's wake-ups, so that the registration owns what it watches.
+    wakeups: AsyncFd<OwnedFd>,
 }
 
 impl Follower {
@@ -92,9 +83,8 @@ impl Follower {
             EngineError::new(Class::Internal, "", "cannot follow the journal of events").caused_by(&error)
         };
         let reader = reader.map_err(failed)?;
-        let watch = RawWatch(reader.as_fd().as_raw_fd());
-        let wakeups = AsyncFd::with_interest(watch, Interest::READABLE).map_err(failed)?;
-        Ok(Self { wakeups, reader })
+        let wakeups = readable_copy(reader.as_fd()).map_err(failed)?;
+        Ok(Self { reader, wakeups })
     }
 
     /// The next event, `None` when there is none yet. Lines that are no events (a newer writer's, a torn one) are skipped.
@@ -116,15 +106,28 @@ impl Follower {
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
-            let ready = self.wakeups.readable().await;
-            let mut guard = ready.map_err(|error| {
-                EngineError::new(Class::Internal, "", "cannot follow the journal of events").caused_by(&error)
-            })?;
-            self.reader.clear_wakeups();
-            guard.clear_ready();
-            // Looked at again at the top of the loop: what came between the last look and the clearing is found there.
+            self.readable().await?;
         }
     }
+
+    /// Until it is worth looking again. What came between the last look and the clearing here is found by the next look. Cancel safe.
+    pub(crate) async fn readable(&mut self) -> Result<()> {
+        let mut guard = self.wakeups.readable().await.map_err(|error| {
+            EngineError::new(Class::Internal, "", "cannot follow the journal of events").caused_by(&error)
+        })?;
+        self.reader.clear_wakeups();
+        guard.clear_ready();
+        Ok(())
+    }
+}
+
+/// A second descriptor of something that becomes readable, registered with the loop.
+#[expect(
+    deprecated,
+    reason = "the call that replaces it is unsafe; an OwnedFd cannot change or lose its descriptor, which is all it asks for"
+)]
+pub(crate) fn readable_copy(fd: BorrowedFd<'_>) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE)
 }
 
 /// The stream of `query`; its subscription stands on return.

@@ -87,13 +87,6 @@ impl ContainerRecord {
         }
     }
 
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|error| {
-            EngineError::new(Class::Internal, &self.id, format!("cannot write the record of container {}", self.id))
-                .caused_by(&error)
-        })
-    }
-
     /// What events say of a container beside its id: labels first, so that `name` and `image` cannot be overridden by them.
     pub(crate) fn event_attributes(&self) -> BTreeMap<String, String> {
         let mut attributes = self.spec.labels.clone();
@@ -174,7 +167,7 @@ pub(crate) mod tests {
     #[test]
     fn a_record_survives_the_disk() {
         let record = sample();
-        assert_eq!(ContainerRecord::parse(&record.id, &record.to_bytes().unwrap()).unwrap(), record);
+        assert_eq!(ContainerRecord::parse(&record.id, &serde_json::to_vec(&record).unwrap()).unwrap(), record);
         assert_eq!(record.command_line(), "/bin/sh -c true");
     }
 

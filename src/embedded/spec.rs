@@ -41,6 +41,10 @@ const MASKED_PATHS: [&str; 12] = [
 
 const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+pub(crate) use devices::check as check_devices;
+pub(crate) use process::exec as exec_process;
+pub(crate) use resources::limits;
+
 /// What is decided outside the record when a container starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings<'a> {
@@ -157,6 +161,15 @@ fn namespaces(spec: &ContainerSpec, joins: &Joins) -> Result<Vec<LinuxNamespace>
         }
     });
     made.collect::<std::result::Result<_, _>>().map_err(build)
+}
+
+/// The system call filter of a container; `None` where none was asked for.
+pub(crate) fn seccomp(spec: &ContainerSpec) -> Result<Option<LinuxSeccomp>> {
+    if spec.privileged || has_security_opt(spec, "seccomp=unconfined") {
+        return Ok(None);
+    }
+    Err(EngineError::unsupported("this build has no system call filter yet")
+        .with_hint("use --security-opt seccomp=unconfined"))
 }
 
 fn sysctls(spec: &ContainerSpec) -> HashMap<String, String> {

@@ -206,6 +206,14 @@ impl Store {
         self.read_image(row, &mut HashMap::new())
     }
 
+    /// The id of the image that `name` means, without reading the image.
+    ///
+    /// # Errors
+    /// As [`Store::image`].
+    pub fn image_id(&self, name: &str) -> Result<Digest> {
+        Ok(self.find_row(name)?.id)
+    }
+
     fn find_row(&self, text: &str) -> Result<ImageRow> {
         let missing = || {
             StoreError::new(Class::NotFound, text, format!("No such image: {text}"))

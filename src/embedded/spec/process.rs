@@ -5,8 +5,9 @@ use oci_spec::runtime::{
     ProcessBuilder, UserBuilder,
 };
 
-use crate::engine::{Class, ContainerSpec, EngineError, Result, Ulimit};
+use crate::engine::{Class, ContainerSpec, EngineError, ExecSpec, Result, Ulimit};
 use crate::runtime::caps::{self, CapSet};
+use crate::runtime::user::ResolvedUser;
 
 use super::super::record::ContainerRecord;
 use super::{Surroundings, build as built, has_security_opt};
@@ -40,6 +41,41 @@ pub(super) fn build(record: &ContainerRecord, around: &Surroundings<'_>) -> Resu
 
 fn has_no_new_privileges(spec: &ContainerSpec) -> bool {
     has_security_opt(spec, "no-new-privileges") || has_security_opt(spec, "no-new-privileges=true")
+}
+
+/// A further process in a running container: what the command does not say is the container's.
+pub(crate) fn exec(record: &ContainerRecord, asked: &ExecSpec, user: &ResolvedUser) -> Result<Process> {
+    let spec = &record.spec;
+    let oci_user = UserBuilder::default()
+        .uid(user.uid)
+        .gid(user.gid)
+        .additional_gids(user.groups.clone())
+        .build()
+        .map_err(built)?;
+    let cwd = asked.working_dir.as_deref().or(spec.working_dir.as_deref()).filter(|dir| !dir.is_empty()).unwrap_or("/");
+    let mut with_own = record.clone();
+    with_own.spec.tty = asked.tty;
+    with_own.spec.env = override_env(&spec.env, &asked.env);
+    let caps = if asked.privileged { &ContainerSpec { privileged: true, ..ContainerSpec::default() } } else { spec };
+    ProcessBuilder::default()
+        .terminal(asked.tty)
+        .user(oci_user)
+        .args(asked.cmd.clone())
+        .env(env(&with_own, &user.home))
+        .cwd(cwd)
+        .capabilities(capabilities(caps, user.uid == 0)?)
+        .rlimits(spec.ulimits.iter().map(rlimit).collect::<Result<Vec<_>>>()?)
+        .no_new_privileges(has_no_new_privileges(spec))
+        .build()
+        .map_err(built)
+}
+
+/// The command's variables over the container's.
+fn override_env(base: &[String], over: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
+    let given: Vec<String> = over.iter().map(|entry| name(entry)).collect();
+    let kept = base.iter().filter(|entry| !given.contains(&name(entry)));
+    kept.chain(over.iter().filter(|entry| entry.contains('='))).cloned().collect()
 }
 
 /// The engine's own variables, each replaced by the container's of the same name.

@@ -1,0 +1,138 @@
+//! Log lines as an async stream over the shim's log files. Called by `containers`. A blocking thread reads ahead into a small channel; between
+//! bursts nothing runs. Following ends when the container's shim has gone, and goes on over a restart.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use crate::engine::{Class, EngineError, LogChunk, LogStream, LogsQuery, Result};
+use crate::shim::log::{LogReader, WriterIs};
+
+use super::Core;
+use super::events::readable_copy;
+use super::view::View;
+use super::wire::Link;
+
+/// Chunks read ahead: 1 MiB at most. The reading thread waits when they are not taken; nothing is dropped.
+const READ_AHEAD: usize = 4;
+/// A container that writes all the time wakes its followers this often, not at every write.
+const NAP: Duration = Duration::from_millis(8);
+/// How often the end of a restart is looked for.
+const RESTART_POLL: Duration = Duration::from_millis(20);
+
+type Sender = mpsc::Sender<Result<LogChunk>>;
+
+/// Opens the log where the query begins. Blocks on the disk; must be called inside the tokio runtime.
+pub(crate) fn open(core: &Arc<Core>, view: &View, query: &LogsQuery) -> Result<LogStream> {
+    if !query.stdout && !query.stderr {
+        return Err(EngineError::new(Class::Invalid, &view.record.id, "you must choose at least one stream"));
+    }
+    if view.record.spec.log.driver == "none" {
+        let message = "configured logging driver does not support reading";
+        return Err(EngineError::new(Class::Unsupported, &view.record.id, message)
+            .with_hint("the container was made with --log-driver none"));
+    }
+    // Connected before the first look at the files: what ends after this is seen to end.
+    let shim = Link::connect(&core.run_dir(&view.id))?;
+    let writer = if shim.is_some() { WriterIs::Alive } else { WriterIs::Ended };
+    let dir = core.log_dir(&view.id);
+    let reader = LogReader::open(&dir, query, writer).map_err(|failed| failure(&failed))?;
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let job = Job { core: Arc::clone(core), view: view.clone(), follow: query.follow, sender };
+    tokio::spawn(async move {
+        let sender = job.sender.clone();
+        if let Err(error) = job.run(reader, shim).await {
+            // Nobody listening is no failure.
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    Ok(Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let chunk = receiver.recv().await?;
+        Some((chunk, receiver))
+    })))
+}
+
+/// One stream's work; ends when its receiver is dropped.
+struct Job {
+    core: Arc<Core>,
+    view: View,
+    follow: bool,
+    sender: Sender,
+}
+
+impl Job {
+    async fn run(self, reader: LogReader, mut shim: Option<Link>) -> Result<()> {
+        let mut reader = self.drain(reader).await?;
+        if !self.follow {
+            // What a living writer has begun and not ended is shown as it is.
+            reader.writer_ended();
+            self.drain(reader).await?;
+            return Ok(());
+        }
+        let watch = watch(&reader)?;
+        loop {
+            if self.sender.is_closed() || reader.is_past_until() {
+                return Ok(());
+            }
+            let Some(link) = &mut shim else {
+                reader.writer_ended();
+                self.drain(reader).await?;
+                return Ok(());
+            };
+            tokio::select! {
+                biased; // the listener's leaving first, then the end, so that a busy log cannot hide either
+                () = self.sender.closed() => return Ok(()),
+                () = link.closed() => shim = self.successor().await?,
+                ready = watch.readable() => {
+                    ready.map_err(|failed| failure(&failed))?.clear_ready();
+                    tokio::time::sleep(NAP).await;
+                }
+            }
+            reader.clear_wakeups();
+            reader = self.drain(reader).await?;
+        }
+    }
+
+    /// Sends all that there is now.
+    async fn drain(&self, mut reader: LogReader) -> Result<LogReader> {
+        let sender = self.sender.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = reader.next_chunk()? {
+                if sender.blocking_send(Ok(chunk)).is_err() {
+                    break;
+                }
+            }
+            Ok::<_, io::Error>(reader)
+        });
+        read.await.map_err(|error| super::error::join(&error))?.map_err(|failed| failure(&failed))
+    }
+
+    /// The next shim when this end is part of a restart: its engine holds the container's lock meanwhile.
+    async fn successor(&self) -> Result<Option<Link>> {
+        loop {
+            if let Some(link) = Link::connect(&self.core.run_dir(&self.view.id))? {
+                return Ok(Some(link));
+            }
+            let (core, id) = (Arc::clone(&self.core), self.view.id.clone());
+            let is_held = tokio::task::spawn_blocking(move || core.is_locked(&id));
+            if !is_held.await.map_err(|error| super::error::join(&error))? || self.sender.is_closed() {
+                return Link::connect(&self.core.run_dir(&self.view.id));
+            }
+            tokio::time::sleep(RESTART_POLL).await;
+        }
+    }
+}
+
+fn watch(reader: &LogReader) -> Result<AsyncFd<OwnedFd>> {
+    let missing = || EngineError::new(Class::Internal, "", "the log cannot be watched");
+    let watch = reader.watch().ok_or_else(missing)?;
+    readable_copy(watch).map_err(|failed| failure(&failed))
+}
+
+fn failure(failed: &io::Error) -> EngineError {
+    EngineError::new(Class::Internal, "", "cannot read the log").caused_by(failed)
+}
