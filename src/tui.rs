@@ -1,5 +1,6 @@
 //! The full-screen terminal UI. Called by `main`; speaks to `dyn Engine` alone.
 
+pub mod charts;
 pub mod edit;
 pub mod filter;
 pub mod input;

@@ -1,16 +1,18 @@
 //! From the engine's streams to batches a model takes: the only asynchronous part of the log view. Called by the executor, one pump a view.
 //!
 //! Chunks that come close together become one batch, several sources are merged by time, and while the reader is busy nothing is read:
-//! the engine's log file is the buffer. At most [`BATCH_BYTES`] a source are held here, plus the chunk that went over. The pump never drops
-//! a line and never reads ahead without bound.
+//! the engine's log file is the buffer. At most [`BATCH_BYTES`] a source are held here, plus the chunk that went over, and at most [`CREDIT`]
+//! batches are under way, however long the queue between. The pump never drops a line and never reads ahead without bound.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::command::SourceIdx;
@@ -25,14 +27,25 @@ const QUIET: Duration = Duration::from_millis(20);
 /// The same before its first line: engines take a moment to open a log.
 const QUIET_AT_FIRST: Duration = Duration::from_millis(250);
 
-/// What came since the last batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Batches sent and not yet dropped by their reader. The pump waits for one to be dropped; nothing is lost meanwhile.
+const CREDIT: usize = 4;
+
+/// What came since the last batch. Dropping it lets the pump send another.
+#[derive(Debug, Default)]
 pub struct LogBatch {
     /// Of the subscription it belongs to.
     pub generation: u64,
     /// In order; with several sources ordered by time.
     pub chunks: Vec<(SourceIdx, LogChunk)>,
     pub ended: Vec<(SourceIdx, SourceEnd)>,
+    /// Held by batches of a pump.
+    pub credit: Option<Credit>,
+}
+
+/// A place among the batches under way, given back on drop.
+#[derive(Debug)]
+pub struct Credit {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Why a source ended.
@@ -54,6 +67,7 @@ where
 {
     let mut merger = Merger::new(streams);
     let mut sent_at: Option<Instant> = None;
+    let credit = Arc::new(Semaphore::new(CREDIT));
     loop {
         let mut batch = LogBatch { generation, ..LogBatch::default() };
         merger.read_some(None).await;
@@ -68,6 +82,8 @@ where
         if batch.chunks.is_empty() && batch.ended.is_empty() && !is_last {
             continue;
         }
+        let permit = Arc::clone(&credit).acquire_owned().await.expect("the semaphore is never closed");
+        batch.credit = Some(Credit { _permit: permit });
         sent_at = Some(Instant::now());
         if !send(batch).await || is_last {
             return;
@@ -242,7 +258,8 @@ mod tests {
 
     async fn collect(streams: Vec<(SourceIdx, LogStream)>) -> Vec<LogBatch> {
         let mut batches = Vec::new();
-        pump(7, streams, |batch| {
+        pump(7, streams, |mut batch| {
+            batch.credit = None;
             batches.push(batch);
             std::future::ready(true)
         })
@@ -297,6 +314,19 @@ mod tests {
         let batches = run(collect(vec![(SourceIdx(0), Box::pin(lines))]));
         let last = batches.last().unwrap();
         assert!(matches!(&last.ended[..], [(SourceIdx(0), SourceEnd::Failed(_))]));
+    }
+
+    #[test]
+    fn a_reader_that_keeps_batches_stops_the_pump() {
+        let chunks: Vec<LogChunk> = (0..50).map(|n| chunk(&[&[b'x'; BATCH_BYTES]], n)).collect();
+        let mut kept = Vec::new();
+        let pumping = pump(1, vec![(SourceIdx(0), given(chunks))], |batch| {
+            kept.push(batch);
+            std::future::ready(true)
+        });
+        let in_time = run(async { tokio::time::timeout(Duration::from_millis(300), pumping).await.is_ok() });
+        assert!(!in_time, "it must wait for credit");
+        assert_eq!(kept.len(), CREDIT);
     }
 
     proptest! {

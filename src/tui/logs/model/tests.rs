@@ -29,7 +29,7 @@ fn with_lines(lines: &[&str]) -> LogsModel {
 fn feed(model: &mut LogsModel, lines: &[&str], time_ns: i64) {
     let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
     let chunks = vec![(SourceIdx(0), chunk(&lines, time_ns))];
-    model.feed(&LogBatch { generation: model.generation, chunks, ended: Vec::new() }, Instant::now());
+    model.feed(&LogBatch { generation: model.generation, chunks, ..LogBatch::default() }, Instant::now());
 }
 
 fn numbered(n: usize) -> Vec<String> {
@@ -311,7 +311,7 @@ fn going_to_a_time_reads_back_until_it_is_held() {
 fn a_lost_link_goes_on_without_a_seam() {
     let mut model = with_lines(&["a", "b"]);
     let ended = vec![(SourceIdx(0), SourceEnd::Failed("reset".to_owned()))];
-    model.feed(&LogBatch { generation: 1, chunks: Vec::new(), ended }, Instant::now());
+    model.feed(&LogBatch { generation: 1, ended, ..LogBatch::default() }, Instant::now());
     let commands = model.resume();
     let [LogsCommand::Subscribe { generation: 2, queries }] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!((queries[0].since, queries[0].tail), (Some(system_time(1001)), None));
@@ -359,7 +359,7 @@ fn reading_down_to_the_end_of_a_detached_view_goes_on_from_there() {
 fn real_losses_are_told_from_lines_on_disk() {
     let mut model = with_lines(&["a"]);
     let lossy = LogChunk { lost_before: 7, ..chunk(&[b"b"], 5000) };
-    model.feed(&LogBatch { generation: 1, chunks: vec![(SourceIdx(0), lossy)], ended: Vec::new() }, Instant::now());
+    model.feed(&LogBatch { generation: 1, chunks: vec![(SourceIdx(0), lossy)], ..LogBatch::default() }, Instant::now());
     assert_eq!((model.meter().lost, model.meter().on_disk), (7, 0));
 }
 
@@ -431,7 +431,7 @@ proptest! {
         let mut model = opened(LogsOptions { wrap: Wrap::Yes, ..LogsOptions::default() });
         let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
         let chunks = vec![(SourceIdx(0), chunk(&lines, 5))];
-        model.feed(&LogBatch { generation: 1, chunks, ended: Vec::new() }, Instant::now());
+        model.feed(&LogBatch { generation: 1, chunks, ..LogBatch::default() }, Instant::now());
         model.set_search(pattern);
         let mut sizes = sizes.into_iter().cycle();
         for action in actions {

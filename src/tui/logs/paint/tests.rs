@@ -14,7 +14,7 @@ fn model(names: &[&str], lines: &[(u16, &str)], times: TimeMode) -> LogsModel {
     let options = LogsOptions { times, ..LogsOptions::default() };
     let (mut model, _) = LogsModel::open(names.iter().map(source).collect(), options);
     let chunks = lines.iter().map(|(source, line)| (SourceIdx(*source), chunk(&[line.as_bytes()], TIME))).collect();
-    model.feed(&LogBatch { generation: 1, chunks, ended: Vec::new() }, Instant::now());
+    model.feed(&LogBatch { generation: 1, chunks, ..LogBatch::default() }, Instant::now());
     model
 }
 
@@ -76,7 +76,8 @@ fn empty_views_say_why() {
     };
     let mut empty = model(&["web"], &[], TimeMode::Short);
     assert_eq!(first(&empty), "waiting for the first line");
-    let end = |end| LogBatch { generation: 1, chunks: Vec::new(), ended: vec![(SourceIdx(0), end)] };
+    let end =
+        |end| LogBatch { generation: 1, chunks: Vec::new(), ended: vec![(SourceIdx(0), end)], ..LogBatch::default() };
     empty.feed(&end(super::super::SourceEnd::Ended), Instant::now());
     assert_eq!(first(&empty), "the log is empty");
     empty.feed(&end(super::super::SourceEnd::Failed("no \x1b such".to_owned())), Instant::now());
