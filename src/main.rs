@@ -1,4 +1,14 @@
 //! The composition root: reads argv, picks the role this process plays (shim, runtime command, CLI verb or UI), builds the engine
 //! and hands it to a face. Nothing else in the program names an engine implementation.
 
-fn main() {}
+use std::process::ExitCode;
+
+use orlop::shim;
+
+fn main() -> ExitCode {
+    // First of all: a shim starts often, stays small and must not set up anything of the faces.
+    if shim::role::is_asked_for() {
+        return ExitCode::from(shim::role::run());
+    }
+    ExitCode::SUCCESS
+}

@@ -18,13 +18,18 @@ pub mod backoff;
 pub mod client;
 pub mod config;
 pub mod detach;
+pub mod health;
 pub mod log;
 pub mod protocol;
+pub mod role;
+pub mod spawn;
 pub mod state;
+mod supervisor;
 
 pub use client::ShimClient;
 pub use config::{LogConfig, Rootfs, ShimConfig};
 pub use protocol::{Fault, Frame, Kind, Note, Reply, Request};
+pub use spawn::{Probe, SpawnError, bury, probe, spawn};
 pub use state::{ProcessRef, RunState};
 
 /// `argv[0]`, or the first argument, that makes this program a shim.

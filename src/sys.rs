@@ -3,4 +3,8 @@
 
 pub mod caps;
 pub mod fs;
+pub mod memory;
+pub mod ofd;
+pub mod orphan;
+pub mod winsize;
 pub mod xattr;

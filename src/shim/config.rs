@@ -2,7 +2,8 @@
 //! the shim itself (restarts) and for engines that adopt it. Versioned; unknown fields are ignored, missing ones have defaults.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,18 @@ impl Default for ShimConfig {
 }
 
 impl ShimConfig {
+    /// Reads the settings that a shim was last given, living or killed; `None` when there are none.
+    ///
+    /// # Errors
+    /// The failed call; `InvalidData` for damaged settings.
+    pub fn read(run_dir: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read(run_dir.join("shim.json")) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// `RUN/<id>/shim.sock`.
     pub fn socket_path(&self) -> PathBuf {
         self.run_dir.join("shim.sock")

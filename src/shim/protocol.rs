@@ -415,7 +415,7 @@ pub enum Note {
     Detached,
     /// So many bytes of output were left out here, because the client asked to skip when slow.
     Lost { bytes: u64 },
-    /// The client read too slowly for too long and is let go; so many bytes were not sent.
+    /// The client read too slowly for too long and is let go; so many bytes that were read from the process were not sent.
     Dropped { bytes: u64 },
     #[serde(other)]
     Unknown,
