@@ -40,8 +40,11 @@ mod layers;
 mod load;
 mod merged;
 mod recipe;
+mod save;
 mod snapshot;
 mod tape;
+#[cfg(test)]
+mod testing;
 mod volumes;
 
 pub use archive::Source;
@@ -169,3 +172,6 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at("set the mode of", path)
 }
+
+#[cfg(test)]
+mod tests;

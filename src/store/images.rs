@@ -214,7 +214,7 @@ impl Store {
         Ok(self.find_row(name)?.id)
     }
 
-    fn find_row(&self, text: &str) -> Result<ImageRow> {
+    pub(super) fn find_row(&self, text: &str) -> Result<ImageRow> {
         let missing = || {
             StoreError::new(Class::NotFound, text, format!("No such image: {text}"))
                 .with_hint("`orlop images` lists what is here; load, import or from-host bring more")
