@@ -340,7 +340,12 @@ impl FetchJob<'_> {
         if self.is_unpacked {
             return shop.copy_blob(&job, self.form, &self.layer.diff_id, &mut input);
         }
-        shop.unpack(&job, &mut input)
+        let fresh = shop.unpack(&job, &mut input)?;
+        if fresh.diff_id == self.layer.diff_id {
+            return Ok(fresh);
+        }
+        let why = format!("layer {} unpacks to {}, not to {}", self.layer.path, fresh.diff_id, self.layer.diff_id);
+        Err(mismatch("the archive", why))
     }
 }
 

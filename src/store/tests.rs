@@ -167,8 +167,9 @@ fn a_docker_archive_becomes_an_image_and_an_archive_again() {
         assert_eq!(bench.store.image(name).unwrap().id, image.id);
     }
     let history = image.history();
-    assert_eq!(history[0].created_by, "two".to_owned());
-    assert_eq!((history[1].size_bytes, history[1].id.as_str()), (0, "<missing>"));
+    assert_eq!(history.iter().map(|step| step.created_by.as_str()).collect::<Vec<_>>(), ["", "two", "nothing", "one"]);
+    assert_eq!((history[2].size_bytes, history[2].id.as_str()), (0, "<missing>"));
+    assert_eq!(history[0].tags, ["tests/one:1", "tests/one:2"]);
     assert_eq!(fs::read_to_string(bench.layer_file(&top, "etc/a")).unwrap(), "top");
 
     let mut saved = Vec::new();
