@@ -119,6 +119,23 @@ impl<'a> Glyphs<'a> {
         Self { pos, plain_at: pos, column: pos, ..Self::new(bytes) }
     }
 
+    /// How many of the next glyphs are printable ASCII characters, one cell each.
+    fn simple_run(&self) -> usize {
+        if self.pending.at < self.pending.len {
+            return 0;
+        }
+        let rest = &self.bytes[self.pos..];
+        let n = rest.iter().position(|byte| !(0x20..0x7f).contains(byte)).unwrap_or(rest.len());
+        // The last one may carry marks.
+        if rest.get(n).is_some_and(|byte| *byte >= 0x80) { n.saturating_sub(1) } else { n }
+    }
+
+    fn skip_simple(&mut self, n: usize) {
+        self.pos += n;
+        self.plain_at += n;
+        self.column += n;
+    }
+
     fn glyph(&self, ch: char, width: u8, kind: Kind) -> Glyph<'a> {
         let style = if kind == Kind::Text { self.style } else { Style::new() };
         Glyph { ch, marks: "", width, kind, style, plain_at: self.plain_at }
@@ -208,6 +225,82 @@ impl<'a> Glyphs<'a> {
             glyph.marks = std::str::from_utf8(&self.bytes[marks_from..marks_from + marks_len.kept]).unwrap_or("");
         }
         self.take(n_bytes + marks_len.all, glyph)
+    }
+}
+
+/// Cuts glyphs into rows. Runs of plain ASCII are counted, not looked at: a line of a megabyte takes about a millisecond.
+#[derive(Clone, Debug)]
+pub(super) struct RowCutter<'a> {
+    pub(super) glyphs: Glyphs<'a>,
+    /// Cells of a row; `None` breaks at line breaks alone.
+    width: Option<usize>,
+    /// The row of the next glyph, and the cells taken in it.
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a> RowCutter<'a> {
+    /// `indent` cells are taken in the first row.
+    pub(super) fn new(text: &'a [u8], width: Option<usize>, indent: usize) -> Self {
+        Self { glyphs: Glyphs::new(text), width: width.map(|width| width.max(1)), row: 0, column: indent }
+    }
+
+    /// Goes to the first glyph of a row, or to the end. True when that row exists.
+    pub(super) fn go_to_row(&mut self, row: usize) -> bool {
+        while self.row < row {
+            let run = self.glyphs.simple_run();
+            if let Some(width) = self.width
+                && run > 1
+            {
+                let to_row = ((row - self.row) * width).saturating_sub(self.column);
+                let n = run.min(to_row);
+                self.glyphs.skip_simple(n);
+                let cells = self.column + n;
+                (self.row, self.column) = if n == to_row {
+                    (row, 0)
+                } else {
+                    (self.row + cells.saturating_sub(1) / width, cells.saturating_sub(1) % width + 1)
+                };
+                // The row begins only when something stands in it.
+                if n == to_row && self.glyphs.clone().next().is_none() {
+                    (self.row, self.column) = (row - 1, width);
+                    return false;
+                }
+                continue;
+            }
+            let before = self.glyphs.clone();
+            let Some(glyph) = self.next() else { return false };
+            if self.row == row && glyph.kind != Kind::Break {
+                self.glyphs = before;
+                self.column = 0;
+            }
+        }
+        true
+    }
+
+    /// Rows of all that is left, counted from the start of the text.
+    pub(super) fn count_rows(mut self) -> usize {
+        self.go_to_row(usize::MAX / 2 / self.width.unwrap_or(1));
+        self.row + 1
+    }
+}
+
+impl<'a> Iterator for RowCutter<'a> {
+    type Item = Glyph<'a>;
+
+    /// The next glyph; `row` is then its row, and `column` the cells taken in it with the glyph.
+    fn next(&mut self) -> Option<Glyph<'a>> {
+        let glyph = self.glyphs.next()?;
+        if glyph.kind == Kind::Break {
+            (self.row, self.column) = (self.row + 1, 0);
+            return Some(glyph);
+        }
+        let cells = usize::from(glyph.width);
+        if self.width.is_some_and(|width| self.column + cells > width && self.column > 0) {
+            (self.row, self.column) = (self.row + 1, 0);
+        }
+        self.column += cells;
+        Some(glyph)
     }
 }
 

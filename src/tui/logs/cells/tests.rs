@@ -77,6 +77,30 @@ proptest! {
         }
     }
 
+    /// Going to a row by counting gives what going there glyph by glyph gives.
+    #[test]
+    fn rows_are_cut_the_same_by_counting(line in hostile(), width in 1usize..12, row in 0usize..9, indent in 0usize..2) {
+        let mut slow = Vec::new();
+        let mut cutter = RowCutter::new(&line, Some(width), indent);
+        while let Some(glyph) = cutter.next() {
+            slow.push((cutter.row, cutter.column, glyph.kind, glyph.ch, glyph.plain_at, glyph.style));
+        }
+        let n_rows = slow.last().map_or(0, |last| last.0) + 1;
+        prop_assert_eq!(RowCutter::new(&line, Some(width), indent).count_rows(), n_rows);
+        let mut cutter = RowCutter::new(&line, Some(width), indent);
+        prop_assert_eq!(cutter.go_to_row(row), row < n_rows);
+        if row < n_rows && row > 0 {
+            let mut fast = Vec::new();
+            while let Some(glyph) = cutter.next() {
+                fast.push((cutter.row, cutter.column, glyph.kind, glyph.ch, glyph.plain_at, glyph.style));
+            }
+            // A line break belongs to the row it opens, and is behind us.
+            let expected: Vec<_> = slow.into_iter().filter(|glyph| glyph.0 >= row)
+                .enumerate().filter(|(idx, glyph)| *idx > 0 || glyph.2 != Kind::Break).map(|(_, glyph)| glyph).collect();
+            prop_assert_eq!(fast, expected);
+        }
+    }
+
     #[test]
     fn plain_offsets_agree_with_plain_text(line in hostile()) {
         let (seen, _) = visible(&line);

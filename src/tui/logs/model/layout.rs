@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::cells::{self, Glyphs, Kind};
+use super::super::cells::{self, RowCutter};
 use super::super::display::{self, JsonMode};
 use super::super::store::{ESCAPED, Seq};
 use super::{LogsModel, Wrap};
@@ -212,20 +212,5 @@ impl<'m> Layout<'m> {
 
 /// Rows that a text takes; `indent` cells are taken in the first.
 pub(in super::super) fn text_rows(text: &[u8], width: usize, wraps: bool, indent: usize) -> usize {
-    if wraps && indent == 0 && cells::is_simple(text) {
-        return text.len().div_ceil(width).max(1);
-    }
-    let (mut rows, mut column) = (1, indent);
-    for glyph in Glyphs::new(text) {
-        if glyph.kind == Kind::Break {
-            (rows, column) = (rows + 1, 0);
-            continue;
-        }
-        let glyph_width = usize::from(glyph.width);
-        if wraps && column + glyph_width > width && column > 0 {
-            (rows, column) = (rows + 1, 0);
-        }
-        column += glyph_width;
-    }
-    rows
+    RowCutter::new(text, wraps.then_some(width), indent).count_rows()
 }

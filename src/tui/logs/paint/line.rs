@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::super::cells::{Glyph, Glyphs, Kind};
+use super::super::cells::{Glyph, Glyphs, Kind, RowCutter};
 use super::super::model::{Columns, Wrap};
 use super::*;
 
@@ -151,31 +151,27 @@ impl<'a> Rows<'a> {
             return self.area.height.min(1);
         }
         let text: &'a [u8] = &self.shown.text;
-        let is_simple = !self.shown.overwritten && cells::is_simple(text);
-        let start = match (is_simple, self.wraps) {
-            (true, true) => (self.skip * width).min(text.len()),
-            (true, false) => self.sideways.min(text.len()),
-            (false, _) => 0,
-        };
-        let (mut row, mut column) = if is_simple && self.wraps { (self.skip, 0) } else { (0, start) };
-        let glyphs = if is_simple { Glyphs::simple_from(text, start) } else { Glyphs::new(text) };
-        if self.shown.overwritten {
-            self.put(row, &mut column, '\u{240d}', "", 1, self.theme.faint, buf);
+        let indent = usize::from(self.shown.overwritten);
+        let mut cutter = RowCutter::new(text, self.wraps.then_some(width), indent);
+        if !self.wraps && indent == 0 && self.sideways > 0 && cells::is_simple(text) {
+            cutter.glyphs = Glyphs::simple_from(text, self.sideways.min(text.len()));
+            cutter.column = self.sideways.min(text.len());
         }
-        let mut last_row = row;
-        for glyph in glyphs {
-            if glyph.kind == Kind::Break {
-                (row, column) = (row + 1, 0);
-                last_row = row;
-                continue;
-            }
-            if self.wraps && column + usize::from(glyph.width) > width && column > 0 {
-                (row, column) = (row + 1, 0);
-            }
+        cutter.go_to_row(self.skip);
+        if indent > 0 {
+            self.put(0, 0, '\u{240d}', "", 1, self.theme.faint, buf);
+        }
+        let mut last_row = cutter.row;
+        while let Some(glyph) = cutter.next() {
+            let row = cutter.row;
             if row >= self.skip + usize::from(self.area.height) {
                 return self.area.height;
             }
             last_row = row;
+            if glyph.kind == Kind::Break {
+                continue;
+            }
+            let column = cutter.column - usize::from(glyph.width);
             if !self.wraps && column >= self.sideways + width {
                 self.put_cut(row, "›", self.area.right() - 1, buf);
                 if !self.has_breaks() {
@@ -184,11 +180,11 @@ impl<'a> Rows<'a> {
                 continue;
             }
             let style = self.style(&glyph);
-            self.put(row, &mut column, glyph.ch, glyph.marks, glyph.width, style, buf);
+            self.put(row, column, glyph.ch, glyph.marks, glyph.width, style, buf);
         }
         if self.n_folded > 0 {
-            for ch in format!(" +{}", self.n_folded).chars() {
-                self.put(last_row, &mut column, ch, "", 1, self.theme.accent, buf);
+            for (n, ch) in format!(" +{}", self.n_folded).chars().enumerate() {
+                self.put(last_row, cutter.column + n, ch, "", 1, self.theme.accent, buf);
             }
         }
         if !self.wraps && self.sideways > 0 && !text.is_empty() {
@@ -228,16 +224,15 @@ impl<'a> Rows<'a> {
 
     /// Writes one glyph at its row and column (both counted from the line's start), if they are in the area.
     #[allow(clippy::too_many_arguments, reason = "the inner loop of painting; a struct a glyph would only rename them")]
-    fn put(&self, row: usize, column: &mut usize, ch: char, marks: &str, width: u8, style: Style, buf: &mut Buffer) {
-        let start = *column;
-        *column += usize::from(width);
+    fn put(&self, row: usize, start: usize, ch: char, marks: &str, width: u8, style: Style, buf: &mut Buffer) {
+        let column = start + usize::from(width);
         let left = if self.wraps { 0 } else { self.sideways };
         let Some(row) = row.checked_sub(self.skip).filter(|row| *row < usize::from(self.area.height)) else { return };
         let y = self.area.y + row as u16;
         let end = left + usize::from(self.area.width);
-        if start < left || *column > end {
+        if start < left || column > end {
             // A wide character cut by an edge: its half in view is blank.
-            for cell in start.max(left)..(*column).min(end) {
+            for cell in start.max(left)..column.min(end) {
                 buf[(self.area.x + (cell - left) as u16, y)].set_char(' ').set_style(style);
             }
             return;
