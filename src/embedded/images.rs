@@ -235,8 +235,9 @@ impl Images for Embedded {
         .await
     }
 
-    async fn save(&self, _images: &[String], _to: Box<dyn Write + Send>) -> Result<()> {
-        Err(EngineError::unsupported("this build cannot save images yet"))
+    async fn save(&self, images: &[String], mut to: Box<dyn Write + Send>) -> Result<()> {
+        let images = images.to_owned();
+        self.blocking(move |core| Ok(core.store.save(&images, &mut *to)?)).await
     }
 }
 

@@ -52,9 +52,7 @@ pub(super) fn apply(line: &str, config: &mut ContainerDefaults) -> Result<()> {
         "STOPSIGNAL" => config.stop_signal = rest.to_owned(),
         "ONBUILD" => config.on_build.push(rest.to_owned()),
         "SHELL" => config.shell = json_list(rest).ok_or_else(|| bad("expected a JSON list"))?,
-        "HEALTHCHECK" => {
-            config.healthcheck = Some(healthcheck(rest, config).ok_or_else(|| bad("malformed health check"))?)
-        }
+        "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest).ok_or_else(|| bad("malformed health check"))?),
         "" => return Err(bad("the line is empty")),
         other => {
             return Err(bad(&format!("{other} is not a valid change command")).with_hint(
@@ -126,7 +124,7 @@ fn port_key(text: &str) -> Option<String> {
     (is_range && matches!(protocol, "tcp" | "udp" | "sctp")).then(|| format!("{port}/{protocol}"))
 }
 
-fn healthcheck(text: &str, config: &ContainerDefaults) -> Option<Healthcheck> {
+fn healthcheck(text: &str) -> Option<Healthcheck> {
     let mut check = Healthcheck::default();
     let mut rest = text;
     while let Some(flag) = rest.strip_prefix("--") {
@@ -154,7 +152,6 @@ fn healthcheck(text: &str, config: &ContainerDefaults) -> Option<Healthcheck> {
         Some(list) => [vec!["CMD".to_owned()], list].concat(),
         None => vec!["CMD-SHELL".to_owned(), command.trim().to_owned()],
     };
-    let _ = config;
     Some(check)
 }
 

@@ -212,11 +212,7 @@ impl<'a> Containers<'a> {
         let lock = match FileLock::acquire(&dir.join("lock"), Mode::Exclusive, patience) {
             Ok(lock) => lock,
             Err(LockError::Io(error)) if error.kind() == ErrorKind::NotFound => return Err(missing()),
-            Err(LockError::Io(error)) => return Err(error).at("lock", &dir),
-            Err(held @ LockError::Held { .. }) => {
-                return Err(StoreError::new(Class::Conflict, id, format!("container {} is {held}", id.short()))
-                    .with_hint("another command is changing it; try again"));
-            }
+            Err(error) => return Err(StoreError::lock(&format!("container {}", id.short()), error)),
         };
         // The holder before us may have removed it.
         if dir.is_dir() { Ok(ContainerLock { _lock: lock }) } else { Err(missing()) }

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
+use crate::stdx::lock::LockError;
+
 /// What kind of failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -87,6 +89,15 @@ impl StoreError {
         let message = format!("cannot {act} {subject}");
         StoreError { class, subject: subject.to_string(), message, hint: hint.map(str::to_owned), source: None }
             .caused_by(source)
+    }
+
+    /// A lock that was not taken; `subject` reads before "is locked by".
+    pub(super) fn lock(subject: &str, error: LockError) -> StoreError {
+        match error {
+            LockError::Io(error) => StoreError::io("lock", subject, error),
+            held @ LockError::Held { .. } => StoreError::new(Class::Conflict, subject, format!("{subject} is {held}"))
+                .with_hint("another command is at work on it; try again"),
+        }
     }
 
     /// This error and its sources in one line, as a log or a test shows it.

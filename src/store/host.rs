@@ -252,13 +252,18 @@ fn pack(items: &BTreeMap<PathBuf, Item>, adding: &Adding<'_>, progress: &Progres
         let layer = adding.workshop(progress).unpack(&job, &mut reader);
         drop(reader);
         let packed = packer.join().unwrap_or_else(|_| Err(StoreError::invalid("from-host", "the packing panicked")));
-        // A failed reader breaks the pipe: then its error is the one to tell.
         match (layer, packed) {
-            (Err(error), Ok(())) => Err(error),
+            // A reader that fails breaks the pipe, so the packer's error is only its echo.
+            (Err(error), Err(echo)) if is_broken_pipe(&echo) => Err(error),
             (_, Err(error)) => Err(error),
-            (Ok(layer), Ok(())) => Ok(layer),
+            (layer, Ok(())) => layer,
         }
     })
+}
+
+fn is_broken_pipe(error: &StoreError) -> bool {
+    let source = error.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn write_tar(items: &BTreeMap<PathBuf, Item>, out: impl Write) -> Result<()> {

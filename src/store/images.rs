@@ -395,7 +395,7 @@ impl Store {
     pub(super) fn keep_content(&self) -> Result<FileLock> {
         let path = self.path("gc.lock");
         FileLock::acquire(&path, Mode::Shared, Duration::from_secs(60))
-            .map_err(|e| StoreError::new(Class::Conflict, "the store", format!("the store's content is {e}")))
+            .map_err(|e| StoreError::lock("the store's content", e))
     }
 
     /// Removes content that no image and no container names. When another process is adding content nothing happens:

@@ -143,8 +143,7 @@ impl Store {
 
     fn set_damaged_index_aside(&self) -> Result<()> {
         let lock = self.path("index.lock");
-        let _lock = FileLock::acquire(&lock, Mode::Exclusive, BUSY)
-            .map_err(|e| StoreError::new(Class::Conflict, "the index", format!("the index is {e}")))?;
+        let _lock = FileLock::acquire(&lock, Mode::Exclusive, BUSY).map_err(|e| StoreError::lock("the index", e))?;
         let path = self.path("index.db");
         // Another process may have made it anew while we waited.
         let is_whole =

@@ -139,7 +139,7 @@ impl Reader {
         let moved = self.replaced.iter().enumerate().find_map(|(n, replaced)| {
             let rest = path.strip_prefix(replaced.path.as_slice())?;
             let is_beneath = rest.is_empty() || rest.starts_with(b"/");
-            (replaced.before_body > self.n_bodies && is_beneath).then(|| (n, rest))
+            (replaced.before_body > self.n_bodies && is_beneath).then_some((n, rest))
         });
         match moved {
             Some((n, [])) => self.layer.join("kept").join(n.to_string()),

@@ -181,7 +181,7 @@ fn a_docker_archive_becomes_an_image_and_an_archive_again() {
             (again[0].id.as_str(), again[0].references.as_slice()),
             (loaded[0].id.as_str(), &["tests/one:2".to_owned()][..])
         );
-        assert_eq!(other.store.image("tests/one:2").unwrap().manifest.is_some(), true);
+        assert!(other.store.image("tests/one:2").unwrap().manifest.is_some());
         other.assert_clean(1);
         // And it is there already.
         assert_eq!(other.load(&saved).unwrap()[0].id, loaded[0].id);
@@ -245,8 +245,8 @@ fn the_hosts_platform_is_chosen_from_nested_indexes() {
     let Some(bench) = bench() else { return };
     let (base, top) = two_layers();
     let mut layout = Layout::new();
-    let here = layout.image(&[&base], &[base.clone()], ("linux", &host().1));
-    let there = layout.image(&[&top], &[top.clone()], ("linux", "s390x"));
+    let here = layout.image(&[&base], std::slice::from_ref(&base), ("linux", &host().1));
+    let there = layout.image(&[&top], std::slice::from_ref(&top), ("linux", "s390x"));
     let mut attestation = here.clone();
     attestation["platform"] = json!({"os": "unknown", "architecture": "unknown"});
     let inner = json!({"schemaVersion": 2, "manifests": [there, attestation, here]}).to_string();
@@ -282,7 +282,7 @@ fn lying_archives_are_refused_and_leave_nothing() {
     let mut ambiguous = Layout::new();
     let inner = ambiguous.blob(br#"{"schemaVersion":2,"manifests":[],"layers":[],"config":{}}"#);
     let mut wrong_size = Layout::new();
-    let mut sized = wrong_size.image(&[&base], &[base.clone()], ("linux", &host().1));
+    let mut sized = wrong_size.image(&[&base], std::slice::from_ref(&base), ("linux", &host().1));
     sized["size"] = json!(7);
     let many = json!(vec!["l1/layer.tar"; crate::oci::image::MAX_LAYERS + 1]);
     let cases: Vec<(&str, Vec<u8>, Class)> = vec![

@@ -193,7 +193,7 @@ impl<'a> Volumes<'a> {
         // Two containers may start with one new volume: the second waits and finds it filled.
         let lock = self.dir(name).join("lock");
         let _lock = FileLock::acquire(&lock, Mode::Exclusive, Duration::from_secs(300))
-            .map_err(|e| StoreError::new(Class::Conflict, name, format!("the volume {name} is {e}")))?;
+            .map_err(|e| StoreError::lock(&format!("the volume {name}"), e))?;
         let is_empty = fs::read_dir(&data).at("read the volume", &data)?.next().is_none();
         let Some(source) = open_image_dir(&rootfs, path)?.filter(|_| is_empty) else { return Ok(CopyUp::Kept) };
         let aside = self.dir(name).join("_data.new");

@@ -1,0 +1,5 @@
+//! Tests that need a kernel to play with: root, namespaces, cgroups, mounts. One module for each room; each test uses its own temporary
+//! roots and leaves nothing behind.
+
+#[path = "kernel/store.rs"]
+mod store;
