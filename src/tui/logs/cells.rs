@@ -186,18 +186,10 @@ impl<'a> Glyphs<'a> {
             }
             0x1b => {
                 self.escape_end = self.pos + sequence_len(&self.bytes[self.pos..]);
-                let glyph = self.glyph('\u{241b}', 1, Kind::Escape);
-                self.take(1, glyph)
+                self.stand_in("^[", 1)
             }
-            0x7f => {
-                let glyph = self.glyph('\u{2421}', 1, Kind::Escape);
-                self.take(1, glyph)
-            }
-            _ => {
-                let ch = char::from_u32(0x2400 + u32::from(byte)).unwrap_or('?');
-                let glyph = self.glyph(ch, 1, Kind::Escape);
-                self.take(1, glyph)
-            }
+            // Caret notation: control pictures are a smudge in most fonts.
+            _ => self.stand_in(&format!("^{}", char::from(byte ^ 0x40)), 1),
         }
     }
 
@@ -252,10 +244,12 @@ impl<'a> RowCutter<'a> {
             if let Some(width) = self.width
                 && run > 1
             {
-                let to_row = ((row - self.row) * width).saturating_sub(self.column);
+                // A wide character in a row of one cell hangs over: the row is full, no more.
+                let column = self.column.min(width);
+                let to_row = (row - self.row) * width - column;
                 let n = run.min(to_row);
                 self.glyphs.skip_simple(n);
-                let cells = self.column + n;
+                let cells = column + n;
                 (self.row, self.column) = if n == to_row {
                     (row, 0)
                 } else {

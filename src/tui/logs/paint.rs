@@ -156,13 +156,20 @@ impl LogsModel {
         }
         let columns = self.histogram.columns(strip.width.into());
         let most = columns.iter().map(|bucket| bucket.n_lines).max().unwrap_or(0).max(1);
+        let sums = columns.iter().fold((0, 0), |(lines, errors), b| (lines + b.n_lines, errors + b.n_errors));
+        // Red is for times with more errors than usual; a log that always has some would be all red.
+        let usual = sums.1 as f64 / sums.0.max(1) as f64;
         let here = self.store.meta(self.current()).map(|meta| {
             let share = (meta.time_ns - start_ns) as f64 / (end_ns - start_ns).max(1) as f64;
             (share * f64::from(strip.width)) as u16
         });
         for (x, bucket) in (0..).zip(&columns) {
             let height = (bucket.n_lines * 8).div_ceil(most) as usize;
-            let style = if bucket.n_errors > 0 { theme.level_error } else { theme.dim };
+            let style = match bucket.n_errors as f64 / bucket.n_lines.max(1) as f64 {
+                share if share >= 0.5 || share > 1.5 * usual => theme.level_error,
+                0.0 => theme.faint,
+                _ => theme.dim,
+            };
             let style = if !self.follow && here == Some(x) { style.patch(theme.selection) } else { style };
             put(buf, strip, x, height.checked_sub(1).map_or(" ", |bar| BARS[bar.min(7)]), style);
         }

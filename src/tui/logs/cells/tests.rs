@@ -13,10 +13,11 @@ fn text_is_shown_as_it_is_and_orders_as_pictures() {
         (b"plain", "plain"),
         ("näme 漢字 e\u{301}x".as_bytes(), "näme 漢字 e\u{301}x"),
         (b"\x1b[31mred\x1b[0m", "red"),
-        (b"\x1b[2Jcleared", "\u{241b}[2Jcleared"),
-        (b"\x1b]0;title\x07after", "\u{241b}]0;title\u{2407}after"),
-        (b"\x1b]52;c;aGk=\x1b\\", "\u{241b}]52;c;aGk=\u{241b}\\"),
-        (b"bell\x07 back\x08", "bell\u{2407} back\u{2408}"),
+        (b"\x1b[2Jcleared", "^[[2Jcleared"),
+        (b"\x1b]0;title\x07after", "^[]0;title^Gafter"),
+        (b"\x1b]52;c;aGk=\x1b\\", "^[]52;c;aGk=^[\\"),
+        (b"bell\x07 back\x08", "bell^G back^H"),
+        (b"del\x7f", "del^?"),
         (b"a\xffb\xc3", "a\\xffb\\xc3"),
         (b"\xc2\x9b31m", "<9b>31m"),
         ("x\u{202e}y".as_bytes(), "x<202e>y"),
@@ -25,7 +26,7 @@ fn text_is_shown_as_it_is_and_orders_as_pictures() {
         (b"dos\r", "dos"),
         (b"a\tb", "a       b"),
         (b"\x1b[99999999999999999999mx", "x"),
-        (b"\x1b[3", "\u{241b}[3"),
+        (b"\x1b[3", "^[[3"),
     ];
     for (line, expected) in cases {
         assert_eq!(shown(line), *expected, "{:?}", String::from_utf8_lossy(line));

@@ -113,7 +113,7 @@ impl<'m> Layout<'m> {
 
     fn measure(&self, line: &[u8], flags: u8) -> (usize, bool) {
         let wraps = self.model.options.wrap == Wrap::Yes;
-        let has_json = self.model.json == JsonMode::Pretty && memchr::memchr(b'{', line).is_some();
+        let has_json = self.model.json != JsonMode::Raw && memchr::memchr(b'{', line).is_some();
         if !has_json {
             if !wraps {
                 return (1, false);
@@ -158,7 +158,7 @@ impl<'m> Layout<'m> {
     }
 
     /// Rows from one place down to another, at most `limit`; `None` when the other is not below.
-    fn distance(&self, from: (Seq, usize), to: (Seq, usize), limit: usize) -> Option<usize> {
+    pub(in super::super) fn distance(&self, from: (Seq, usize), to: (Seq, usize), limit: usize) -> Option<usize> {
         if to < from {
             return None;
         }
