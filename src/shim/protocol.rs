@@ -162,7 +162,8 @@ pub enum Request {
     Signal {
         signal: i32,
     },
-    /// → `exited`. Signal, wait, SIGKILL for everything left. `None`: the container's own settings. Cancels a restart that is due.
+    /// → `exited`. Signal, wait, SIGKILL for everything left. `None`: the container's own settings. Cancels a restart that is due. A shim that
+    /// waits for its start answers `not_modified` and leaves.
     Stop {
         signal: Option<i32>,
         timeout: Option<StopTimeout>,
@@ -189,7 +190,7 @@ pub enum Request {
         name: String,
         name_entry: Option<std::path::PathBuf>,
     },
-    /// → `state`.
+    /// → `state`. Its status is `created` while the shim waits for its start, whatever earlier runs left in the record.
     State,
     #[serde(other)]
     Unknown,

@@ -359,8 +359,10 @@ impl Supervisor {
     fn settle_conn(&mut self, key: Key) {
         let is_input_full = self.is_input_full(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let is_idle = conn.is_input_over && conn.role.is_none() && conn.n_owed == 0;
-        if conn.is_broken || ((conn.is_ending || is_idle) && conn.n_queued() == 0 && conn.n_owed == 0) {
+        let has_no_more_to_say = conn.n_owed == 0 && (conn.is_ending || (conn.is_input_over && conn.role.is_none()));
+        // At the end of all nobody is kept waiting for an answer that cannot come.
+        let is_over = self.phase == Phase::Over && conn.last_note.is_none();
+        if conn.is_broken || ((has_no_more_to_say || is_over) && conn.n_queued() == 0) {
             self.drop_conn(key);
             return;
         }

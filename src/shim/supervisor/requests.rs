@@ -61,7 +61,12 @@ impl Supervisor {
             }
             Request::State => {
                 self.refresh_state();
-                Some(Ok(Answer::State { state: Box::new(self.state.clone()) }))
+                let mut state = self.state.clone();
+                if self.phase == Phase::Created {
+                    // An earlier run's end is for the record; what is asked is whether this shim waits for its start.
+                    state.state.status = Status::Created;
+                }
+                Some(Ok(Answer::State { state: Box::new(state) }))
             }
             Request::Unknown => Some(Err(Fault::new(FaultKind::Unsupported, "this shim does not know the request"))),
         }
@@ -165,9 +170,13 @@ impl Supervisor {
             Some(StopTimeout::Never) => None,
         };
         match self.phase {
-            Phase::Created | Phase::Over => {
-                Some(Fault::new(FaultKind::NotModified, format!("container {} is not running", self.cfg.id)))
+            Phase::Created => {
+                self.phase = Phase::Over;
+                self.reply(key, seq, Err(self.not_running()));
+                self.tidy();
+                None
             }
+            Phase::Over => Some(self.not_running()),
             Phase::Restarting => {
                 self.state.stopped_by_request = true;
                 self.waiters.push(Waiter { conn: key, seq, until: WaitKind::NotRunning });
@@ -180,6 +189,10 @@ impl Supervisor {
                 None
             }
         }
+    }
+
+    fn not_running(&self) -> Fault {
+        Fault::new(FaultKind::NotModified, format!("container {} is not running", self.cfg.id))
     }
 
     fn pause(&mut self) -> Result<(), Fault> {
