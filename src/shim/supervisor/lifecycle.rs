@@ -9,7 +9,7 @@ use super::oom::{OomWatch, memory_peak};
 use super::process::{self, Container, Launched, Stdio};
 use super::session::{Process, Purpose, Watched};
 use super::slab::Key;
-use super::{LINGER, Phase, Source, Supervisor};
+use super::{LINGER, Phase, QUIET, Source, Supervisor};
 use crate::engine::Exit;
 use crate::engine::container::Status;
 use crate::shim::health::{Monitor, Plan};
@@ -74,6 +74,7 @@ impl Supervisor {
         self.state.state.health = Default::default();
         self.record();
         self.emit("start", &[]);
+        self.quiet_at = Some(Instant::now() + QUIET);
         Ok(())
     }
 
