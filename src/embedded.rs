@@ -18,6 +18,7 @@ mod execs;
 mod files;
 mod host;
 mod images;
+pub mod init;
 mod inspect;
 mod lifecycle;
 mod list;
@@ -42,6 +43,7 @@ mod wait;
 mod wire;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -54,6 +56,8 @@ use crate::store::Store;
 pub struct EmbeddedSettings {
     /// For attaches and execs that say none; `None` is docker's `ctrl-p,ctrl-q`.
     pub detach_keys: Option<String>,
+    /// What is executed as shim and as `--init`; `None` is this very program. For programs that are not orlop: tests.
+    pub program: Option<PathBuf>,
 }
 
 /// The engine over one store. Cheap to clone behind `Arc`.

@@ -3,12 +3,16 @@
 
 use std::process::ExitCode;
 
+use orlop::embedded::init;
 use orlop::shim;
 
 fn main() -> ExitCode {
     // First of all: a shim starts often, stays small and must not set up anything of the faces.
     if shim::role::is_asked_for() {
         return ExitCode::from(shim::role::run());
+    }
+    if init::is_asked_for() {
+        return ExitCode::from(init::run());
     }
     ExitCode::SUCCESS
 }

@@ -22,16 +22,16 @@ use std::time::{Duration, Instant};
 use crate::engine::container::Status;
 use crate::engine::{Class, EngineError, RemoveContainer, Result, StopOptions, UpdateContainer};
 use crate::shim::protocol::{Answer, StopTimeout};
-use crate::shim::{Request, ShimClient};
+use crate::shim::{self, Probe, Request, ShimClient};
 use crate::stdx::atomic::Durability;
 use crate::stdx::ids::Id;
 use crate::stdx::tree;
 use crate::store::ContainerLock;
 
 use super::record::ContainerRecord;
-use super::view::{RECORD, View};
+use super::view::{RECORD, STATE, View};
 use super::wire::{Link, PROMPT};
-use super::{Core, events, signals, spec, validate};
+use super::{Core, error, events, signals, spec, validate};
 
 /// How long another command on the same container is waited for.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -88,9 +88,32 @@ impl Core {
             }
             Status::Created | Status::Exited => {}
         }
-        let mut shim = self.shim_for(view)?;
+        let mut shim = match self.shim_for(view) {
+            Ok(shim) => shim,
+            Err(error) => return Err(self.failed_before_the_shim(view, start_failure(name, error))),
+        };
         let started = shim.call(Request::Start, START_PATIENCE).map_err(EngineError::from);
         started.map(drop).map_err(|error| start_failure(name, error))
+    }
+
+    /// Nothing ran and no shim is there to say so: the state keeps the reason, and a container that was to remove itself goes.
+    fn failed_before_the_shim(&self, view: &View, error: EngineError) -> EngineError {
+        let mut run = view.run.clone();
+        run.state.error = error.to_string();
+        run.state.exit = Some(crate::engine::Exit {
+            code: error.exit_code.map_or(128, i32::from),
+            error: Some(run.state.error.clone()),
+            ..crate::engine::Exit::default()
+        });
+        let path = self.container_dir(&view.id).join(STATE);
+        let kept = run.write(&path, Durability::Ordered).map_err(|failed| error::io("write", &path, &failed));
+        let gone =
+            if view.record.spec.auto_remove { self.remove_locked(view, AnonymousVolumes::Remove) } else { Ok(()) };
+        // The first error is the one to tell.
+        if let Err(second) = kept.and(gone) {
+            tracing::warn!(container = %view.id, error = %second, "cannot record a failed start");
+        }
+        error
     }
 
     /// The shim of a container that is not running: one that waits for its start, or a new one. Under the lock.
@@ -124,13 +147,11 @@ impl Core {
             Err(error) if error.class == Class::Unavailable => {}
             Err(error) => return Err(error),
         }
-        within(Some(SHIM_END_PATIENCE), async {
-            link.closed().await;
-            Ok(())
-        })
-        .await
-        // What matters is that the container has ended; its shim is looked for again by whoever comes next.
-        .or(Ok(()))
+        drop(link);
+        // Cgroups and directories are gone when this returns; should that take long, the container has ended all the same.
+        let core = Arc::clone(self);
+        let tidied = tokio::task::spawn_blocking(move || core.await_shim_end(&view)).await;
+        tidied.map_err(|failed| error::join(&failed))?
     }
 
     /// Blocking.
@@ -150,36 +171,35 @@ impl Core {
     /// Stops a running container, or dismisses a shim that waits for a start, and waits until the shim has gone. Under the lock.
     fn end_shim(&self, view: &View, signal: Option<i32>, timeout: Option<Duration>, patience: Duration) -> Result<()> {
         let Some(mut client) = self.connect_shim(&view.id)? else { return Ok(()) };
+        // A container that never gets SIGKILL may take for ever; a year is as long.
         let patience = patience.min(Duration::from_secs(365 * 24 * 3600));
         let request = Request::Stop { signal, timeout: timeout.map(stop_timeout) };
         match client.call(request, patience).map_err(EngineError::from) {
             Ok(_) => {}
-            Err(error) if matches!(error.class, Class::Unavailable | Class::NotModified | Class::Conflict) => {}
+            // One that waited for its start leaves at this; one that has gone needs not.
+            Err(error) if matches!(error.class, Class::NotModified | Class::Unavailable | Class::Conflict) => {}
             Err(error) => return Err(error),
         }
-        self.await_shim_end(view, client)
+        drop(client);
+        self.await_shim_end(view)
     }
 
-    /// Until the shim has closed its end: it does so last.
-    pub(crate) fn await_shim_end(&self, view: &View, mut client: ShimClient) -> Result<()> {
+    /// Until the shim has given up its place: nothing of the container is left then, and a new shim may come.
+    pub(crate) fn await_shim_end(&self, view: &View) -> Result<()> {
+        let (dir, run_dir) = (self.container_dir(&view.id), self.run_dir(&view.id));
         let deadline = Instant::now() + SHIM_END_PATIENCE;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match client.receive(left) {
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) => return Err(EngineError::from(error)),
+            match shim::probe(&dir, &run_dir)
+                .map_err(|failed| error::io("look for the supervisor in", &run_dir, &failed))?
+            {
+                Probe::Absent(_) | Probe::Dead(_) => return Ok(()),
+                Probe::Alive(_) if Instant::now() > deadline => {
+                    let message = format!("the supervisor of container {} does not end", view.record.name);
+                    return Err(EngineError::new(Class::Timeout, &view.record.name, message));
+                }
+                Probe::Alive(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
-        // The socket closes with the process; its number is free a moment later.
-        while view.run.shim.is_some_and(|shim| shim.exists() && !is_zombie(shim.pid)) {
-            if Instant::now() > deadline {
-                let message = format!("the supervisor of container {} does not end", view.record.name);
-                return Err(EngineError::new(Class::Timeout, &view.record.name, message));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
     }
 
     /// Blocking.
@@ -311,16 +331,23 @@ impl Core {
                 .with_hint(format!("it is {state}; rm -f kills it first")));
         }
         self.end_shim(&view, Some(9), Some(Duration::ZERO), KILL_PATIENCE)?;
-        let name = Some(view.record.name.as_str());
-        match self.store.containers().remove(&view.id, name) {
+        let with_volumes = options.volumes || view.record.spec.auto_remove;
+        let volumes = if with_volumes { AnonymousVolumes::Remove } else { AnonymousVolumes::Keep };
+        let removed = self.remove_locked(&view, volumes);
+        drop(lock);
+        removed
+    }
+
+    /// Takes a container that does not run out of the store. Under the lock.
+    pub(crate) fn remove_locked(&self, view: &View, volumes: AnonymousVolumes) -> Result<()> {
+        match self.store.containers().remove(&view.id, Some(&view.record.name)) {
             Ok(grave) => self.delete_later(grave),
             // Its shim was told to remove it (`--rm`) and did.
             Err(error) if error.class == crate::store::Class::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        drop(lock);
         self.clear_run_dir(&view.id);
-        if options.volumes || view.record.spec.auto_remove {
+        if volumes == AnonymousVolumes::Remove {
             for (volume, _) in view.record.volumes().filter(|(_, anonymous)| *anonymous) {
                 self.remove_unused_volume(volume);
             }
@@ -377,6 +404,13 @@ impl Core {
 /// Docker's.
 pub(crate) const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What becomes of the volumes that were made for a container alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnonymousVolumes {
+    Keep,
+    Remove,
+}
+
 /// Which way `freeze` goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freeze {
@@ -421,11 +455,6 @@ async fn within<T>(deadline: Option<Duration>, work: impl Future<Output = Result
             Err(EngineError::new(Class::Timeout, "", message))
         }
     }
-}
-
-fn is_zombie(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rfind(')').and_then(|at| stat.get(at + 2..at + 3)) == Some("Z")
 }
 
 /// `Some` fields of `change` win.

@@ -10,7 +10,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::engine::{Class, EngineError, LogChunk, LogStream, LogsQuery, Result};
+use crate::shim::Request;
 use crate::shim::log::{LogReader, WriterIs};
+use crate::shim::protocol::WaitKind;
 
 use super::Core;
 use super::events::readable_copy;
@@ -37,7 +39,7 @@ pub(crate) fn open(core: &Arc<Core>, view: &View, query: &LogsQuery) -> Result<L
             .with_hint("the container was made with --log-driver none"));
     }
     // Connected before the first look at the files: what ends after this is seen to end.
-    let shim = Link::connect(&core.run_dir(&view.id))?;
+    let shim = RunEnd::watch(core, view)?;
     let writer = if shim.is_some() { WriterIs::Alive } else { WriterIs::Ended };
     let dir = core.log_dir(&view.id);
     let reader = LogReader::open(&dir, query, writer).map_err(|failed| failure(&failed))?;
@@ -65,7 +67,7 @@ struct Job {
 }
 
 impl Job {
-    async fn run(self, reader: LogReader, mut shim: Option<Link>) -> Result<()> {
+    async fn run(self, reader: LogReader, mut shim: Option<RunEnd>) -> Result<()> {
         let mut reader = self.drain(reader).await?;
         if !self.follow {
             // What a living writer has begun and not ended is shown as it is.
@@ -78,7 +80,7 @@ impl Job {
             if self.sender.is_closed() || reader.is_past_until() {
                 return Ok(());
             }
-            let Some(link) = &mut shim else {
+            let Some(end) = &mut shim else {
                 reader.writer_ended();
                 self.drain(reader).await?;
                 return Ok(());
@@ -86,7 +88,7 @@ impl Job {
             tokio::select! {
                 biased; // the listener's leaving first, then the end, so that a busy log cannot hide either
                 () = self.sender.closed() => return Ok(()),
-                () = link.closed() => shim = self.successor().await?,
+                () = end.reached() => shim = self.successor().await?,
                 ready = watch.readable() => {
                     ready.map_err(|failed| failure(&failed))?.clear_ready();
                     tokio::time::sleep(NAP).await;
@@ -111,19 +113,44 @@ impl Job {
         read.await.map_err(|error| super::error::join(&error))?.map_err(|failed| failure(&failed))
     }
 
-    /// The next shim when this end is part of a restart: its engine holds the container's lock meanwhile.
-    async fn successor(&self) -> Result<Option<Link>> {
+    /// The next run when this end is not the last: the shim starts the container again, or an engine does, which holds the container's lock
+    /// meanwhile.
+    async fn successor(&self) -> Result<Option<RunEnd>> {
         loop {
-            if let Some(link) = Link::connect(&self.core.run_dir(&self.view.id))? {
-                return Ok(Some(link));
+            if let Some(end) = RunEnd::watch(&self.core, &self.view)? {
+                return Ok(Some(end));
             }
             let (core, id) = (Arc::clone(&self.core), self.view.id.clone());
             let is_held = tokio::task::spawn_blocking(move || core.is_locked(&id));
             if !is_held.await.map_err(|error| super::error::join(&error))? || self.sender.is_closed() {
-                return Link::connect(&self.core.run_dir(&self.view.id));
+                return RunEnd::watch(&self.core, &self.view);
             }
             tokio::time::sleep(RESTART_POLL).await;
         }
+    }
+}
+
+/// Hears of the end of a container's run from its shim.
+struct RunEnd {
+    link: Link,
+    seq: u64,
+}
+
+impl RunEnd {
+    /// `None` when no shim is there: nothing runs.
+    fn watch(core: &Core, view: &View) -> Result<Option<Self>> {
+        let Some(mut link) = Link::connect(&core.run_dir(&view.id))? else { return Ok(None) };
+        match link.send_first(Request::Wait { condition: WaitKind::NextExit }) {
+            Ok(seq) => Ok(Some(Self { link, seq })),
+            // It left between the two calls.
+            Err(error) if error.class == Class::Unavailable => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer, or the shim's own end.
+    async fn reached(&mut self) {
+        let _ = self.link.answer(self.seq).await;
     }
 }
 

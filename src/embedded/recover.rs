@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Result;
-use crate::shim;
+use crate::shim::{self, Probe, ShimConfig};
 use crate::stdx::ids::Id;
 use crate::stdx::tree;
 
-use super::lifecycle::LOCK_PATIENCE;
+use super::lifecycle::{AnonymousVolumes, LOCK_PATIENCE};
 use super::view::{RECORD, View};
 use super::{Core, error};
 
@@ -65,14 +65,29 @@ impl Core {
         Ok(View { run, ..now })
     }
 
-    /// Ends what is left of the container, writes its exit and tells the journal. Under the lock.
+    /// Ends what is left of the container, writes its exit and tells the journal; one that was to remove itself is removed. Under the lock.
     fn bury(&self, view: &View) -> Result<()> {
         let (dir, run_dir) = (self.container_dir(&view.id), self.run_dir(&view.id));
-        Err(crate::engine::EngineError::unsupported(format!(
-            "this build cannot put right {} and {}",
-            dir.display(),
-            run_dir.display()
-        )))
+        let failed = |failed: std::io::Error| error::io("put right the state of", &dir, &failed);
+        match shim::probe(&dir, &run_dir).map_err(failed)? {
+            Probe::Dead(mut state) => shim::bury(&self.buried_config(view), &mut state).map_err(failed)?,
+            Probe::Alive(_) | Probe::Absent(_) => return Ok(()),
+        }
+        if view.record.spec.auto_remove { self.remove_locked(view, AnonymousVolumes::Remove) } else { Ok(()) }
+    }
+
+    /// What a burial needs to know; the shim's own settings may be gone with the run root (a reboot).
+    fn buried_config(&self, view: &View) -> ShimConfig {
+        ShimConfig {
+            id: view.record.id.clone(),
+            name: view.record.name.clone(),
+            container_dir: self.container_dir(&view.id),
+            run_dir: self.run_dir(&view.id),
+            journal: self.journal_path(),
+            journal_max_bytes: crate::store::JOURNAL_BYTES,
+            event_attributes: view.record.event_attributes(),
+            ..ShimConfig::default()
+        }
     }
 
     fn sweep_half_made(&self) -> Result<()> {

@@ -54,6 +54,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cgroups_path: &'a str,
     /// Holds `hostname`, `hosts` and `resolv.conf`.
     pub(crate) files_dir: &'a Path,
+    /// The program that is mounted as the container's init, when one was asked for.
+    pub(crate) init: Option<&'a Path>,
     /// Holds `shm` when the ipc namespace can be shared.
     pub(crate) run_dir: &'a Path,
     pub(crate) user: &'a ResolvedUser,

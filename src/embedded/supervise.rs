@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::container::Status;
 use crate::engine::{Class, EngineError, Result};
 use crate::shim::protocol::Answer;
-use crate::shim::{LogConfig, Request, Rootfs, ShimClient, ShimConfig};
+use crate::shim::{self, LogConfig, Request, Rootfs, ShimClient, ShimConfig};
 use crate::stdx::human;
 use crate::stdx::ids::Id;
 
@@ -27,7 +27,7 @@ impl Core {
         }
     }
 
-    /// A shim that was made by an attach and waits for its start. One that is on its way out does not answer and is not taken.
+    /// A shim that was made by an attach and waits for its start. One that is on its way out is waited for and not taken.
     pub(crate) fn waiting_shim(&self, view: &View) -> Result<Option<ShimClient>> {
         let Some(mut client) = self.connect_shim(&view.id)? else { return Ok(None) };
         let is_waiting = match client.call(Request::State, PROMPT) {
@@ -37,12 +37,23 @@ impl Core {
         if is_waiting {
             return Ok(Some(client));
         }
-        self.await_shim_end(view, client)?;
+        self.await_shim_end(view)?;
         Ok(None)
     }
 
     pub(crate) fn spawn_shim(&self, config: &ShimConfig) -> Result<ShimClient> {
-        Err(EngineError::unsupported(format!("this build cannot run container {} yet", config.name)))
+        let spawned = match &self.settings.program {
+            Some(program) => {
+                let opened = std::fs::File::open(program);
+                let file = opened.map_err(|failed| error::io("open the supervisor's program", program, &failed))?;
+                shim::spawn::spawn_from(&file, config)
+            }
+            None => shim::spawn(config),
+        };
+        spawned.map_err(|failed| {
+            let message = format!("cannot start the supervisor of container {}", config.name);
+            EngineError::new(Class::Internal, &config.name, message).caused_by(&failed).with_exit_code(125)
+        })
     }
 
     /// Everything the shim needs to run the container without an engine.
@@ -60,10 +71,12 @@ impl Core {
             make_shared_memory(&run_dir)?;
         }
         let cgroups_path = self.cgroups_path(record);
+        let init = if record.spec.init { Some(self.own_program()?) } else { None };
         let around = Surroundings {
             rootfs: Path::new("rootfs"),
             cgroups_path: &cgroups_path,
             files_dir: &files_dir,
+            init: init.as_deref(),
             run_dir: &run_dir,
             user: &user,
             n_cpus: self.host.n_cpus,
@@ -88,7 +101,7 @@ impl Core {
             container_dir: dir,
             run_dir,
             trash_dir: self.store.trash_dir(),
-            journal: self.store.root().join("events/journal"),
+            journal: self.journal_path(),
             journal_max_bytes: crate::store::JOURNAL_BYTES,
             name_entry: Some(self.name_entry(&record.name)),
             anonymous_volumes: self.anonymous_volumes(record),
@@ -100,6 +113,24 @@ impl Core {
 
     pub(crate) fn name_entry(&self, name: &str) -> PathBuf {
         self.store.root().join("names").join(name)
+    }
+
+    /// Where this very program is on disk.
+    fn own_program(&self) -> Result<PathBuf> {
+        if let Some(program) = &self.settings.program {
+            return Ok(program.clone());
+        }
+        let exe = Path::new("/proc/self/exe");
+        let path = std::fs::read_link(exe).map_err(|failed| error::io("find this program through", exe, &failed))?;
+        if path.exists() {
+            return Ok(path);
+        }
+        let message = format!("this program is no longer at {}, so it cannot be a container's init", path.display());
+        Err(EngineError::new(Class::Conflict, "init", message).with_hint("start the new orlop, or leave --init out"))
+    }
+
+    pub(crate) fn journal_path(&self) -> PathBuf {
+        self.store.root().join("events/journal")
     }
 
     fn anonymous_volumes(&self, record: &ContainerRecord) -> Vec<PathBuf> {

@@ -111,11 +111,6 @@ impl Link {
         }
     }
 
-    /// Resolves when the shim has gone. Whatever else arrives is dropped.
-    pub(crate) async fn closed(&mut self) {
-        while let Ok(Some(_)) = next_arrival(&mut self.stream, &mut self.buf).await {}
-    }
-
     /// The two directions of a data session.
     pub(crate) fn into_session(self) -> (SessionReader, SessionWriter) {
         let (read, write) = self.stream.into_split();

@@ -6,6 +6,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 
 use crate::engine::Result;
 
+use super::super::init;
 use super::super::record::{ContainerRecord, Mounted, MountedKind};
 use super::{Mode, Surroundings, build};
 
@@ -24,6 +25,10 @@ pub(super) fn all(record: &ContainerRecord, around: &Surroundings<'_>) -> Result
     }
     for mounted in &record.mounts {
         mounts.push(asked(mounted)?);
+    }
+    if let Some(program) = around.init {
+        // Read-only by the mount, so that nobody who can open it through /proc/1/exe can write it (CVE-2019-5736).
+        mounts.push(bind(program, init::PATH, &["bind", "ro", "nosuid", "nodev", "rprivate"])?);
     }
     Ok(mounts)
 }

@@ -9,6 +9,7 @@ use crate::engine::{Class, ContainerSpec, EngineError, ExecSpec, Result, Ulimit}
 use crate::runtime::caps::{self, CapSet};
 use crate::runtime::user::ResolvedUser;
 
+use super::super::init;
 use super::super::record::ContainerRecord;
 use super::{Surroundings, build as built, has_security_opt};
 
@@ -27,7 +28,7 @@ pub(super) fn build(record: &ContainerRecord, around: &Surroundings<'_>) -> Resu
     let mut process = ProcessBuilder::default()
         .terminal(spec.tty)
         .user(user)
-        .args(std::iter::once(&record.path).chain(&record.args).cloned().collect::<Vec<_>>())
+        .args(args(record, around))
         .env(env(record, &around.user.home))
         .cwd(cwd)
         .capabilities(capabilities(spec, around.user.uid == 0)?)
@@ -37,6 +38,14 @@ pub(super) fn build(record: &ContainerRecord, around: &Surroundings<'_>) -> Resu
         .map_err(built)?;
     process.set_oom_score_adj(spec.oom_score_adj);
     Ok(process)
+}
+
+fn args(record: &ContainerRecord, around: &Surroundings<'_>) -> Vec<String> {
+    let command = std::iter::once(&record.path).chain(&record.args).cloned();
+    match around.init {
+        Some(_) => [init::PATH.to_owned(), "--".to_owned()].into_iter().chain(command).collect(),
+        None => command.collect(),
+    }
 }
 
 fn has_no_new_privileges(spec: &ContainerSpec) -> bool {

@@ -13,6 +13,7 @@ fn generated(change: impl FnOnce(&mut ContainerRecord)) -> serde_json::Value {
         rootfs: Path::new("/r"),
         cgroups_path: "/orlop/x",
         files_dir: Path::new("/f"),
+        init: record.spec.init.then_some(Path::new("/bin/orlop")),
         run_dir: Path::new("/run/x"),
         user: &user,
         n_cpus: 0,
@@ -126,4 +127,16 @@ fn asked_mounts_come_last_and_replace_ours() {
     let last = list.last().unwrap();
     assert_eq!((last["destination"].as_str(), last["source"].as_str()), (Some("/data"), Some("/s")));
     assert_eq!(strings(&last["options"]), ["rbind", "rro", "rprivate"]);
+}
+
+#[test]
+fn an_init_is_mounted_read_only_and_runs_the_command() {
+    let doc = generated(|record| record.spec.init = true);
+    assert_eq!(strings(&doc["process"]["args"]), ["/sbin/docker-init", "--", "/bin/sh", "-c", "true"]);
+    let mount = doc["mounts"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (mount["destination"].as_str(), mount["source"].as_str()),
+        (Some("/sbin/docker-init"), Some("/bin/orlop"))
+    );
+    assert!(strings(&mount["options"]).contains(&"ro"));
 }

@@ -530,6 +530,9 @@ impl Containers for Fake {
         let world = self.enter(&format!("containers.logs {ctr}")).await?;
         let id = world.containers[world.find(ctr)?].id.clone();
         drop(world);
+        if !query.stdout && !query.stderr {
+            return Err(EngineError::new(Class::Invalid, ctr, "you must choose at least one stream"));
+        }
         Ok(log_stream(self.clone(), id, query))
     }
 
