@@ -14,5 +14,28 @@ fn main() -> ExitCode {
     if init::is_asked_for() {
         return ExitCode::from(init::run());
     }
-    ExitCode::SUCCESS
+    match std::env::args().nth(1).as_deref() {
+        Some("--demo") => demo(std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(0)),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The screen on a made-up engine with `n` quiet containers more than its scene has.
+fn demo(n: usize) -> ExitCode {
+    use std::io::Write;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "orlop: cannot start: {e}");
+            return ExitCode::from(125);
+        }
+    };
+    let engine = std::sync::Arc::new(orlop::engine::fake::Fake::crowded_demo(n));
+    match runtime.block_on(orlop::tui::run(orlop::tui::TuiOptions::new(engine, "demo"))) {
+        Ok(code) => code,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "orlop: {e}");
+            ExitCode::from(125)
+        }
+    }
 }

@@ -87,6 +87,16 @@ impl<T: Row> Listing<T> {
         self.arrange(compare);
     }
 
+    /// Adds a row and drops the oldest when there are more than `max`.
+    pub fn push(&mut self, row: T, max: usize, compare: impl Fn(&T, &T) -> Ordering) {
+        if self.rows.len() >= max {
+            self.rows.drain(..(max / 4).max(1).min(self.rows.len()));
+        }
+        self.rows.push(row);
+        self.loading = Loading::Ready;
+        self.arrange(compare);
+    }
+
     pub fn set_filter(&mut self, filter: Filter, compare: impl Fn(&T, &T) -> Ordering) {
         self.filter = filter;
         self.arrange(compare);

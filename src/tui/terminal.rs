@@ -64,7 +64,7 @@ impl Terminal {
         let file = open_tty()?;
         let cooked = tcgetattr(&file)?;
         let mut terminal =
-            Self { tty: AsyncFd::new(file)?, cooked, mouse, unsent: Vec::new(), sent: 0, is_entered: false };
+            Self { tty: readiness_of(file)?, cooked, mouse, unsent: Vec::new(), sent: 0, is_entered: false };
         install_panic_hook();
         terminal.resume()?;
         Ok(terminal)
@@ -147,14 +147,17 @@ impl Terminal {
         self.unsent.is_empty()
     }
 
-    /// Waits until the line takes more, and gives it more. Cancel safe.
-    pub async fn flush_some(&mut self) -> io::Result<()> {
-        let mut ready = self.tty.writable().await?;
-        match write_some(self.tty.get_ref(), &self.unsent[self.sent..]) {
-            Ok(0) => ready.clear_ready(),
-            Ok(n) => self.sent += n,
-            Err(e) => return Err(e),
-        }
+    /// Waits until the line may take more. Cancel safe.
+    pub async fn wait_writable(&self) -> io::Result<()> {
+        self.tty.writable().await.map(|mut ready| {
+            // Readiness is taken back here and comes again with the next edge; `flush_some` writes until the line is full.
+            ready.clear_ready();
+        })
+    }
+
+    /// Gives the line what it takes now.
+    pub fn flush_some(&mut self) -> io::Result<()> {
+        self.sent += write_some(self.tty.get_ref(), &self.unsent[self.sent..])?;
         if self.sent == self.unsent.len() {
             self.unsent.clear();
             self.sent = 0;
@@ -179,6 +182,15 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// Readiness of a descriptor that we own for good.
+#[expect(
+    deprecated,
+    reason = "the replacement is unsafe, and unsafe lives in sys; a File is one open descriptor until it is dropped"
+)]
+fn readiness_of(file: File) -> io::Result<AsyncFd<File>> {
+    AsyncFd::new(file)
 }
 
 /// Writes until done or the line is full.
