@@ -120,7 +120,9 @@ impl<'a> LineChart<'a> {
             return 0;
         }
         let top = self.top(plot.width);
-        (text::width(&self.unit.label(top)).max(text::width(&self.unit.label(top / 2.0))) + 1) as u16
+        let width = text::width(&self.unit.label(top)).max(text::width(&self.unit.label(top / 2.0))) + 1;
+        // A scale wider than the picture helps nobody.
+        if width < usize::from(plot.width / 2) { width as u16 } else { 0 }
     }
 
     fn paint_scale(&self, plot: Rect, width: u16, top: f64, buf: &mut Buffer, theme: &Theme) {

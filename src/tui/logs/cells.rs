@@ -208,8 +208,9 @@ impl<'a> Glyphs<'a> {
                 let marks = std::str::from_utf8(&self.bytes[self.pos..self.pos + n_bytes]).unwrap_or("");
                 Glyph { marks, ..self.glyph(' ', 1, Kind::Text) }
             }
-            1 => self.glyph(ch, 1, Kind::Text),
-            _ => self.glyph(ch, 2, Kind::Text),
+            width @ (1 | 2) => self.glyph(ch, width as u8, Kind::Text),
+            // Nothing that terminals would agree on (U+17D8 counts as three cells).
+            _ => return self.stand_in(&format!("<{:x}>", ch as u32), n_bytes),
         };
         let marks_from = self.pos + n_bytes;
         let marks_len = marks_len(&self.bytes[marks_from..]);
@@ -255,10 +256,16 @@ impl<'a> RowCutter<'a> {
                 } else {
                     (self.row + cells.saturating_sub(1) / width, cells.saturating_sub(1) % width + 1)
                 };
-                // The row begins only when something stands in it.
-                if n == to_row && self.glyphs.clone().next().is_none() {
-                    (self.row, self.column) = (row - 1, width);
-                    return false;
+                // A row begins only when something stands in it.
+                if n == to_row {
+                    match self.glyphs.clone().next().map(|glyph| glyph.kind) {
+                        None => {
+                            (self.row, self.column) = (row - 1, width);
+                            return false;
+                        }
+                        Some(Kind::Break) => (self.row, self.column) = (row - 1, width),
+                        Some(_) => {}
+                    }
                 }
                 continue;
             }

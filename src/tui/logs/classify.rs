@@ -263,7 +263,8 @@ mod tests {
         #[test]
         fn any_bytes_have_a_class(line: Vec<u8>, previous: u8) {
             let class = class(&line, previous);
-            proptest::prop_assert!(class & LEVEL_BITS <= 7);
+            proptest::prop_assert_eq!(class & !(LEVEL_BITS | CONTINUES), 0);
+            proptest::prop_assert!(class & CONTINUES == 0 || class & LEVEL_BITS == previous & LEVEL_BITS);
         }
     }
 }

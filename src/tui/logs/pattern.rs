@@ -107,9 +107,7 @@ impl Pattern {
             let line = lines.line(idx);
             let line_end = lines.start(idx) + line.bytes.len();
             if line.meta.flags & ESCAPED == 0 {
-                if found.end() <= line_end {
-                    hits.insert(idx);
-                } else if self.matches_line(lines, idx, work) {
+                if found.end() <= line_end || self.matches_line(lines, idx, work) {
                     hits.insert(idx);
                 }
             }
