@@ -104,6 +104,11 @@ impl Embedded {
         Ok(Arc::new(Self { core }))
     }
 
+    /// Puts right everything that killed engines and shims left. Blocks on the disk; an open does it by itself now and then.
+    pub fn sweep(&self) {
+        self.core.sweep();
+    }
+
     /// Runs blocking work where it may block.
     async fn blocking<T, F>(&self, work: F) -> Result<T>
     where

@@ -18,8 +18,18 @@ use super::{Core, error};
 /// A container directory without a record is somebody's `create` in progress, unless it has been so for long and nobody holds its lock.
 const HALF_MADE_AFTER: Duration = Duration::from_secs(60);
 
-/// Sweeps on a thread, so that opening waits for nothing. The thread ends with its work.
+/// Commands that come one after another need not sweep each time; what is dead is put right when it is looked at in any case.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Sweeps on a thread, so that opening waits for nothing. The thread ends with its work. Nothing happens when somebody did it just now.
 pub(crate) fn sweep_in_background(core: &Arc<Core>) {
+    let marker = core.places.root.join("swept");
+    if marker.exists() && !is_older(&marker, SWEEP_EVERY) {
+        return;
+    }
+    if let Err(failed) = std::fs::write(&marker, b"") {
+        tracing::warn!(error = %failed, path = %marker.display(), "every open will sweep");
+    }
     let weak = Arc::downgrade(core);
     let spawned = std::thread::Builder::new().name("sweep".to_owned()).spawn(move || {
         if let Some(core) = weak.upgrade() {
@@ -115,8 +125,13 @@ impl Core {
         let entries = std::fs::read_dir(&dir).map_err(|failed| error::io("sweep", &dir, &failed))?;
         for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
             let Some(id) = self.store.containers().name_owner(&name)? else { continue };
+            let says_another = || self.record(&id).map(|record| record.is_some_and(|record| record.name != name));
+            if !says_another()? {
+                continue;
+            }
+            // A rename that goes on holds the lock.
             let Ok(_lock) = self.store.containers().lock(&id, Duration::ZERO) else { continue };
-            if self.record(&id)?.is_some_and(|record| record.name != name) {
+            if says_another()? {
                 self.store.containers().release_name(&name, &id)?;
             }
         }

@@ -199,7 +199,7 @@ fn unique() -> String {
 }
 
 /// A root file system of Debian's busybox-static: the program and a link for each of its names.
-fn busybox_tar() -> Result<Vec<u8>, String> {
+pub(crate) fn busybox_tar() -> Result<Vec<u8>, String> {
     let path = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| std::path::Path::new(path).exists());
     let path = path.ok_or("no busybox (Debian package busybox-static)")?;
     let program = std::fs::read(path).map_err(|error| error.to_string())?;
