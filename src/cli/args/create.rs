@@ -32,7 +32,7 @@ pub struct CreateVerb {
 pub struct CreateArgs {
     /// Print usage
     #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
+    pub help: Option<bool>,
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list")]
     pub add_host: Vec<String>,

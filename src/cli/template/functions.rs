@@ -154,7 +154,7 @@ fn printf(format: &str, arguments: &[Value]) -> String {
             zero |= flag == '0';
             chars.next();
         }
-        let mut digits = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let digits = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             let mut number = String::new();
             while let Some(digit) = chars.peek().copied().filter(char::is_ascii_digit) {
                 number.push(digit);
