@@ -1,0 +1,138 @@
+//! Each verb: arguments → engine calls → output. One file per kind; this one only chooses.
+
+pub mod containers;
+pub mod events;
+pub mod images;
+pub mod inspect;
+pub mod logs;
+pub mod ps;
+pub mod run;
+pub mod stats;
+pub mod system;
+pub mod volumes;
+
+use std::sync::Arc;
+
+use super::args::{ContainerVerb, ImageVerb, NetworkVerb, SystemVerb, Verb, VolumeVerb};
+use super::io::Io;
+use crate::engine::{Engine, Filters};
+
+/// What a verb ends with: an exit code, or why it failed.
+pub type Outcome = anyhow::Result<u8>;
+
+/// What every verb has.
+pub struct Ctx {
+    pub engine: Arc<dyn Engine>,
+    pub io: Io,
+}
+
+/// Runs one verb.
+///
+/// # Errors
+/// Whatever it could not do; `failure::report` says it.
+pub async fn run(verb: Verb, ctx: &mut Ctx) -> Outcome {
+    match verb {
+        Verb::Run(args) => run::run(*args, ctx).await,
+        Verb::Create(args) => run::create(*args, ctx).await,
+        Verb::Start(args) => run::start(args, ctx).await,
+        Verb::Stop(args) => containers::stop(args, ctx).await,
+        Verb::Restart(args) => containers::restart(args, ctx).await,
+        Verb::Kill(args) => containers::kill(args, ctx).await,
+        Verb::Pause(args) => containers::pause(args, ctx).await,
+        Verb::Unpause(args) => containers::unpause(args, ctx).await,
+        Verb::Rm(args) => containers::rm(args, ctx).await,
+        Verb::Rename(args) => containers::rename(args, ctx).await,
+        Verb::Wait(args) => containers::wait(args, ctx).await,
+        Verb::Exec(args) => run::exec(args, ctx).await,
+        Verb::Attach(args) => run::attach(args, ctx).await,
+        Verb::Logs(args) => logs::logs(args, ctx).await,
+        Verb::Inspect(args) => inspect::any(args, ctx).await,
+        Verb::Stats(args) => stats::stats(args, ctx).await,
+        Verb::Top(args) => containers::top(args, ctx).await,
+        Verb::Port(args) => containers::port(args, ctx).await,
+        Verb::Update(args) => containers::update(args, ctx).await,
+        Verb::Events(args) => events::events(args, ctx).await,
+        Verb::Ps(args) => ps::ps(args, ctx).await,
+        Verb::Images(args) => images::ls(args, ctx).await,
+        Verb::Rmi(args) => images::rm(args, ctx).await,
+        Verb::Tag(args) => images::tag(args, ctx).await,
+        Verb::History(args) => images::history(args, ctx).await,
+        Verb::Load(args) => images::load(args, ctx).await,
+        Verb::Save(args) => images::save(args, ctx).await,
+        Verb::Import(args) => images::import(args, ctx).await,
+        Verb::Container(verb) => container(verb, ctx).await,
+        Verb::Image(verb) => image(verb, ctx).await,
+        Verb::Volume(verb) => volume(verb, ctx).await,
+        Verb::Network(NetworkVerb::Ls(args)) => volumes::networks(args, ctx).await,
+        Verb::Network(NetworkVerb::Inspect(args)) => inspect::one("network", args, ctx).await,
+        Verb::System(SystemVerb::Df(args)) => system::df(args, ctx).await,
+        Verb::System(SystemVerb::Events(args)) => events::events(args, ctx).await,
+        Verb::System(SystemVerb::Info(args)) | Verb::Info(args) => system::info(args, ctx).await,
+        Verb::System(SystemVerb::Prune(args)) => system::prune(args, ctx).await,
+        Verb::Version(args) => system::version(args, ctx).await,
+        Verb::Completion(args) => super::completion::print(&args.shell, &mut ctx.io),
+    }
+}
+
+async fn container(verb: ContainerVerb, ctx: &mut Ctx) -> Outcome {
+    match verb {
+        ContainerVerb::Attach(args) => run::attach(args, ctx).await,
+        ContainerVerb::Create(args) => run::create(*args, ctx).await,
+        ContainerVerb::Exec(args) => run::exec(args, ctx).await,
+        ContainerVerb::Inspect(args) => inspect::one("container", args, ctx).await,
+        ContainerVerb::Kill(args) => containers::kill(args, ctx).await,
+        ContainerVerb::Logs(args) => logs::logs(args, ctx).await,
+        ContainerVerb::Ls(args) => ps::ps(args, ctx).await,
+        ContainerVerb::Pause(args) => containers::pause(args, ctx).await,
+        ContainerVerb::Port(args) => containers::port(args, ctx).await,
+        ContainerVerb::Prune(args) => containers::prune(args, ctx).await,
+        ContainerVerb::Rename(args) => containers::rename(args, ctx).await,
+        ContainerVerb::Restart(args) => containers::restart(args, ctx).await,
+        ContainerVerb::Rm(args) => containers::rm(args, ctx).await,
+        ContainerVerb::Run(args) => run::run(*args, ctx).await,
+        ContainerVerb::Start(args) => run::start(args, ctx).await,
+        ContainerVerb::Stats(args) => stats::stats(args, ctx).await,
+        ContainerVerb::Stop(args) => containers::stop(args, ctx).await,
+        ContainerVerb::Top(args) => containers::top(args, ctx).await,
+        ContainerVerb::Unpause(args) => containers::unpause(args, ctx).await,
+        ContainerVerb::Update(args) => containers::update(args, ctx).await,
+        ContainerVerb::Wait(args) => containers::wait(args, ctx).await,
+    }
+}
+
+async fn image(verb: ImageVerb, ctx: &mut Ctx) -> Outcome {
+    match verb {
+        ImageVerb::FromHost(args) => images::from_host(args, ctx).await,
+        ImageVerb::History(args) => images::history(args, ctx).await,
+        ImageVerb::Import(args) => images::import(args, ctx).await,
+        ImageVerb::Inspect(args) => inspect::one("image", args, ctx).await,
+        ImageVerb::Load(args) => images::load(args, ctx).await,
+        ImageVerb::Ls(args) => images::ls(args, ctx).await,
+        ImageVerb::Prune(args) => images::prune(args, ctx).await,
+        ImageVerb::Rm(args) => images::rm(args, ctx).await,
+        ImageVerb::Save(args) => images::save(args, ctx).await,
+        ImageVerb::Tag(args) => images::tag(args, ctx).await,
+    }
+}
+
+async fn volume(verb: VolumeVerb, ctx: &mut Ctx) -> Outcome {
+    match verb {
+        VolumeVerb::Create(args) => volumes::create(args, ctx).await,
+        VolumeVerb::Inspect(args) => inspect::one("volume", args, ctx).await,
+        VolumeVerb::Ls(args) => volumes::ls(args, ctx).await,
+        VolumeVerb::Prune(args) => volumes::prune(args, ctx).await,
+        VolumeVerb::Rm(args) => volumes::rm(args, ctx).await,
+    }
+}
+
+/// `--filter key=value` words.
+///
+/// # Errors
+/// `Invalid` for a word without `=`.
+pub fn filters(typed: &[String]) -> anyhow::Result<Filters> {
+    let mut filters = Filters::default();
+    for text in typed {
+        filters.add(text)?;
+    }
+    Ok(filters)
+}
