@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 /// A verb's surroundings.
 pub struct Io {
-    pub out: Box<dyn Write + Send>,
-    pub err: Box<dyn Write + Send>,
+    pub out: Box<dyn Write + Send + Sync>,
+    pub err: Box<dyn Write + Send + Sync>,
     pub stdin: Stdin,
     /// Whether stdout is a terminal: tables redraw, progress shows.
     pub is_out_tty: bool,
@@ -74,7 +74,7 @@ impl Io {
     }
 }
 
-fn stream(fd: io::Result<OwnedFd>, capacity: usize) -> Box<dyn Write + Send> {
+fn stream(fd: io::Result<OwnedFd>, capacity: usize) -> Box<dyn Write + Send + Sync> {
     match fd {
         Ok(fd) => Box::new(BufWriter::with_capacity(capacity, File::from(fd))),
         Err(_) => Box::new(io::sink()),

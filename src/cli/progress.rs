@@ -54,9 +54,9 @@ impl Meter {
 
 impl Drawing {
     fn take(&mut self, step: Step) {
-        let known = self.parts.iter_mut().find(|part| part.part == step.part);
+        let known = self.parts.iter().position(|part| part.part == step.part);
         match known {
-            Some(part) => *part = step,
+            Some(at) => self.parts[at] = step,
             None if self.parts.len() < MAX_PARTS => self.parts.push(step),
             None => {
                 self.parts.pop();
@@ -88,7 +88,9 @@ impl Drawing {
 fn line(step: &Step) -> String {
     let part: String = step.part.chars().filter(|c| !c.is_control()).take(40).collect();
     let done = human::size_si(step.done_bytes);
-    let Some(total) = step.total_bytes.filter(|total| *total > 0) else { return format!("{part}: {} {done}", step.verb) };
+    let Some(total) = step.total_bytes.filter(|total| *total > 0) else {
+        return format!("{part}: {} {done}", step.verb);
+    };
     let filled = (step.done_bytes.min(total) as u128 * 30 / u128::from(total)) as usize;
     let bar = format!("{}>{}", "=".repeat(filled.min(29)), " ".repeat(29 - filled.min(29)));
     format!("{part}: {} [{bar}] {done}/{}", step.verb, human::size_si(total))

@@ -83,7 +83,8 @@ fn explain(error: &clap::Error, argv: &[String]) -> Usage {
             let near = command.get_subcommands().map(Command::get_name).filter(|known| distance(known, &typed) <= 2);
             let near = near.min_by_key(|known| distance(known, &typed));
             let hint = near.map(|near| format!("\nDid you mean '{path} {near}'?\n")).unwrap_or_default();
-            let text = format!("orlop: unknown command: {path} {typed}\n{hint}\nRun '{path} --help' for more information");
+            let text =
+                format!("orlop: unknown command: {path} {typed}\n{hint}\nRun '{path} --help' for more information");
             Usage { text, code: 1 }
         }
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
@@ -166,14 +167,20 @@ fn is_switch(arg: &clap::Arg) -> bool {
 fn count_error(command: &Command, path: &str, synopsis: &str) -> Usage {
     let required: Vec<_> = command.get_positionals().filter(|arg| arg.is_required_set()).collect();
     let is_open = command.get_positionals().any(|arg| matches!(arg.get_action(), ArgAction::Append));
-    let n: usize = required.iter().map(|arg| arg.get_value_names().and_then(|names| names.first()).map_or(1, |name| n_words(name))).sum();
+    let n: usize = required
+        .iter()
+        .map(|arg| arg.get_value_names().and_then(|names| names.first()).map_or(1, |name| n_words(name)))
+        .sum();
     let s = if n == 1 { "" } else { "s" };
     let needs = match (n, is_open) {
         (0, _) => "accepts no arguments".to_owned(),
         (n, true) => format!("requires at least {n} argument{s}"),
         (n, false) => format!("requires {n} argument{s}"),
     };
-    Usage { text: format!("orlop: '{path}' {needs}\n\n{synopsis}\n\nRun '{path} --help' for more information"), code: 1 }
+    Usage {
+        text: format!("orlop: '{path}' {needs}\n\n{synopsis}\n\nRun '{path} --help' for more information"),
+        code: 1,
+    }
 }
 
 /// Words of `CONTAINER COMMAND [ARG...]` that must be there.

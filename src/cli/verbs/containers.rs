@@ -18,7 +18,12 @@ use crate::stdx::human;
 const AT_ONCE: usize = 16;
 
 /// Does it to each; prints each name that worked and each error; 1 when one failed.
-async fn each<T, F>(ctx: &mut Ctx, names: &[String], act: impl Fn(String) -> F, print: impl Fn(&str, T) -> String) -> Outcome
+async fn each<T, F>(
+    ctx: &mut Ctx,
+    names: &[String],
+    act: impl Fn(String) -> F,
+    print: impl Fn(&str, T) -> String,
+) -> Outcome
 where
     F: Future<Output = Result<T, EngineError>>,
 {
@@ -219,4 +224,3 @@ pub async fn prune(args: PruneArgs, ctx: &mut Ctx) -> Outcome {
     writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si(report.reclaimed_bytes))?;
     Ok(0)
 }
-

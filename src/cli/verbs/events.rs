@@ -11,8 +11,8 @@ use crate::cli::args::EventsArgs;
 use crate::cli::failure::Said;
 use crate::cli::template::Template;
 use crate::cli::values;
-use crate::engine::event::Event;
 use crate::engine::EventsQuery;
+use crate::engine::event::Event;
 
 pub async fn events(args: EventsArgs, ctx: &mut Ctx) -> Outcome {
     let now = (ctx.io.now)();

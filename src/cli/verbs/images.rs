@@ -193,7 +193,7 @@ fn print_loaded(image: &LoadedImage, ctx: &mut Ctx) -> anyhow::Result<()> {
 }
 
 pub async fn save(args: SaveArgs, ctx: &mut Ctx) -> Outcome {
-    let to: Box<dyn Write + Send> = match args.output.as_deref() {
+    let to: Box<dyn Write + Send + Sync> = match args.output.as_deref() {
         None | Some("-") if ctx.io.is_out_tty => {
             return Err(Said("cowardly refusing to save to a terminal. Use the -o flag or redirect".to_owned()).into());
         }
@@ -235,7 +235,8 @@ pub async fn from_host(args: FromHostArgs, ctx: &mut Ctx) -> Outcome {
 }
 
 pub async fn prune(args: ImagePruneArgs, ctx: &mut Ctx) -> Outcome {
-    let what = if args.all { "all images without at least one container associated to them" } else { "all dangling images" };
+    let what =
+        if args.all { "all images without at least one container associated to them" } else { "all dangling images" };
     let warning = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
     if !args.force && !ctx.io.confirm(&warning)? {
         return Ok(1);

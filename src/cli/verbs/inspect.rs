@@ -93,5 +93,7 @@ async fn network_named(name: &str, ctx: &Ctx) -> Result<Value, EngineError> {
     let all = ctx.engine.networks().list(&Filters::default()).await?;
     let by_id = |id: &str| name.len() >= 4 && id.starts_with(name);
     let found = all.iter().find(|network| network.name == name || by_id(&network.id));
-    found.map(network::to_json).ok_or_else(|| EngineError::new(Class::NotFound, name, format!("network {name} not found")))
+    found
+        .map(network::to_json)
+        .ok_or_else(|| EngineError::new(Class::NotFound, name, format!("network {name} not found")))
 }

@@ -59,7 +59,9 @@ pub async fn logs(args: LogsArgs, ctx: &mut Ctx) -> Outcome {
 async fn details(name: &str, ctx: &Ctx) -> anyhow::Result<String> {
     let detail = ctx.engine.containers().inspect(name).await?;
     let options = &detail.spec.log.options;
-    let wanted = |key: &str| options.get(key).map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default();
+    let wanted = |key: &str| {
+        options.get(key).map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
+    };
     let mut words = Vec::new();
     for key in wanted("labels") {
         words.extend(detail.spec.labels.get(&key).map(|value| format!("{key}={value}")));

@@ -82,7 +82,13 @@ async fn read_twice(order: &[String], readings: &mut Readings, ctx: &Ctx) -> any
     Ok(())
 }
 
-async fn watch(layout: &Layout, args: &StatsArgs, mut order: Vec<String>, mut readings: Readings, ctx: &mut Ctx) -> Outcome {
+async fn watch(
+    layout: &Layout,
+    args: &StatsArgs,
+    mut order: Vec<String>,
+    mut readings: Readings,
+    ctx: &mut Ctx,
+) -> Outcome {
     let mut streams: SelectAll<BoxStream<StatsSample>> = SelectAll::new();
     let mut watched: Vec<String> = Vec::new();
     let mut tick = tokio::time::interval(PACE);
@@ -126,7 +132,8 @@ async fn watch(layout: &Layout, args: &StatsArgs, mut order: Vec<String>, mut re
 }
 
 fn draw(layout: &Layout, args: &StatsArgs, order: &[String], readings: &Readings, ctx: &mut Ctx) -> anyhow::Result<()> {
-    let rows: Vec<_> = order.iter().filter_map(|id| readings.get(id)).map(|reading| row(reading, args.no_trunc)).collect();
+    let rows: Vec<_> =
+        order.iter().filter_map(|id| readings.get(id)).map(|reading| row(reading, args.no_trunc)).collect();
     if args.no_stream || !ctx.io.is_out_tty {
         layout.write(&rows, TITLES, &mut ctx.io.out)?;
         ctx.io.out.flush()?;

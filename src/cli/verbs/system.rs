@@ -80,11 +80,8 @@ pub async fn version(args: FormatArgs, ctx: &mut Ctx) -> Outcome {
     writeln!(out, "Client:\n Version:           {client}\n OS/Arch:           {}/{}", version.os, version.arch)?;
     writeln!(out, "\nServer:\n Engine:\n  Version:          {}", version.version)?;
     writeln!(out, "  API version:      {} (minimum version {})", version.api_version, version.min_api_version)?;
-    let lines = [
-        ("Git commit", &version.git_commit),
-        ("Built", &version.build_time),
-        ("Kernel", &version.kernel_version),
-    ];
+    let lines =
+        [("Git commit", &version.git_commit), ("Built", &version.build_time), ("Kernel", &version.kernel_version)];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         writeln!(out, "  {:<17} {value}", format!("{name}:"))?;
     }
@@ -182,7 +179,8 @@ async fn df_verbose(ctx: &mut Ctx) -> Outcome {
 }
 
 pub async fn prune(args: SystemPruneArgs, ctx: &mut Ctx) -> Outcome {
-    let images = if args.all { "all images without at least one container associated to them" } else { "all dangling images" };
+    let images =
+        if args.all { "all images without at least one container associated to them" } else { "all dangling images" };
     let volumes = if args.volumes { "\n  - all anonymous volumes not used by at least one container" } else { "" };
     let warning = format!(
         "WARNING! This will remove:\n  - all stopped containers{volumes}\n  - {images}\n\nAre you sure you want to continue?"

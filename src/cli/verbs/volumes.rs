@@ -80,8 +80,9 @@ pub async fn rm(args: VolumeRmArgs, ctx: &mut Ctx) -> Outcome {
 
 pub async fn prune(args: ImagePruneArgs, ctx: &mut Ctx) -> Outcome {
     let what = if args.all { "all local volumes" } else { "anonymous local volumes" };
-    let warning =
-        format!("WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?");
+    let warning = format!(
+        "WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?"
+    );
     if !args.force && !ctx.io.confirm(&warning)? {
         return Ok(1);
     }
