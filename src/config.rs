@@ -1,7 +1,10 @@
 //! Settings: where the store lives, the config file, logging. Called by `main` and the faces; never creates a store.
 
 pub mod command_line;
+pub mod logging;
 pub mod places;
+pub mod settings;
 
 pub use command_line::{Completion, LineOutput, LineRunner, LineStream};
 pub use places::Places;
+pub use settings::{ConfigFile, Settings};

@@ -1,10 +1,19 @@
 //! The composition root: reads argv, picks the role this process plays (shim, runtime command, CLI verb or UI), builds the engine
 //! and hands it to a face. Nothing else in the program names an engine implementation.
 
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use orlop::embedded::init;
+use orlop::cli::{self, Global, Io, Verb};
+use orlop::config::places::Surroundings;
+use orlop::config::{ConfigFile, Places, logging, settings};
+use orlop::embedded::{Embedded, EmbeddedSettings, init};
+use orlop::engine::fake::Fake;
+use orlop::engine::{Engine, EngineError};
 use orlop::shim;
+use orlop::tui::{self, TuiOptions};
 
 fn main() -> ExitCode {
     // First of all: a shim starts often, stays small and must not set up anything of the faces.
@@ -14,28 +23,151 @@ fn main() -> ExitCode {
     if init::is_asked_for() {
         return ExitCode::from(init::run());
     }
-    match std::env::args().nth(1).as_deref() {
-        Some("--demo") => demo(std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(0)),
-        _ => ExitCode::SUCCESS,
+    let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let parsed = match cli::parse(&argv) {
+        Ok(parsed) => parsed,
+        Err(usage) => return ExitCode::from(show(&usage)),
+    };
+    let config = read_config(&parsed.global);
+    if let Some(problem) = &config.problem {
+        complain(&format!("orlop: {problem}"));
+    }
+    match parsed.verb {
+        Some(verb) => ExitCode::from(run_verb(verb, &parsed.global, &config)),
+        None => run_screen(&parsed.global, &config),
     }
 }
 
-/// The screen on a made-up engine with `n` quiet containers more than its scene has.
-fn demo(n: usize) -> ExitCode {
-    use std::io::Write;
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "orlop: cannot start: {e}");
-            return ExitCode::from(125);
+/// The screen. Its log goes to a file whether asked for or not: the terminal is taken.
+fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        complain("orlop: the screen needs a terminal on stdin and stdout\nhint: give a verb, see 'orlop --help'");
+        return ExitCode::from(1);
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::from(fail("cannot start: no memory or descriptors left"));
+    };
+    let engine = match engine(global, config) {
+        Ok(engine) => engine,
+        Err(error) => {
+            say_unusable(&error);
+            return ExitCode::from(1);
         }
     };
-    let engine = std::sync::Arc::new(orlop::engine::fake::Fake::crowded_demo(n));
-    match runtime.block_on(orlop::tui::run(orlop::tui::TuiOptions::new(engine, "demo"))) {
+    // A demo leaves nothing on disk. A log that cannot be written must not keep the screen away.
+    let _log = if global.demo.is_some() { None } else { log(global, config, Some("info")).ok().flatten() };
+    let mut options = TuiOptions::new(engine, if global.demo.is_some() { "demo" } else { "embedded" });
+    options.lines = Some(Arc::new(cli::CommandLine));
+    if !config.path.as_os_str().is_empty() {
+        options.read_config(&config.path);
+    }
+    let code = runtime.block_on(tui::run(options));
+    runtime.shutdown_background();
+    match code {
         Ok(code) => code,
-        Err(e) => {
-            let _ = writeln!(std::io::stderr(), "orlop: {e}");
-            ExitCode::from(125)
+        Err(error) => ExitCode::from(fail(&error.to_string())),
+    }
+}
+
+/// One verb on a single thread: what it waits for are shims and files, and a second thread costs more than it gives.
+fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
+    let _log = match log(global, config, None) {
+        Ok(guard) => guard,
+        Err(why) => return fail(&why),
+    };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return fail("cannot start: no memory or descriptors left");
+    };
+    if let Verb::Completion(_) = verb {
+        return runtime.block_on(cli::run(verb, Arc::new(Fake::empty()), Io::real()));
+    }
+    let is_before_run = matches!(verb, Verb::Run(_) | Verb::Create(_));
+    let engine = match engine(global, config) {
+        Ok(engine) => engine,
+        Err(error) => {
+            say_unusable(&error);
+            return if is_before_run { 125 } else { 1 };
         }
+    };
+    let code = runtime.block_on(cli::run(verb, engine, Io::real()));
+    // Blocking calls that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+fn engine(global: &Global, config: &ConfigFile) -> Result<Arc<dyn Engine>, EngineError> {
+    if let Some(n_more) = global.demo {
+        return Ok(Arc::new(Fake::crowded_demo(n_more)));
+    }
+    let engine = &config.settings.engine;
+    let settings = EmbeddedSettings { detach_keys: engine.detach_keys.clone(), ..EmbeddedSettings::default() };
+    Ok(Embedded::open(places(global, config), settings)?)
+}
+
+/// Flags, then the environment, then the config file, then the defaults.
+fn places(global: &Global, config: &ConfigFile) -> Places {
+    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let uid = nix::unistd::geteuid();
+    let engine = &config.settings.engine;
+    let around = Surroundings {
+        is_root: uid.is_root(),
+        orlop_root: path("ORLOP_ROOT").or_else(|| engine.root.clone()),
+        orlop_run: path("ORLOP_RUN").or_else(|| engine.run_root.clone()),
+        xdg_data_home: path("XDG_DATA_HOME"),
+        xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
+        home: path("HOME"),
+        uid: uid.as_raw(),
+    };
+    Places::choose(global.root.as_deref(), global.run_root.as_deref(), &around)
+}
+
+fn read_config(global: &Global) -> ConfigFile {
+    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let named = global.config.clone().or_else(|| path("ORLOP_CONFIG"));
+    let standard = || settings::default_path(path("XDG_CONFIG_HOME").as_deref(), path("HOME").as_deref());
+    match (&named, named.clone().or_else(standard)) {
+        (named, Some(path)) => settings::read(&path, named.is_some()),
+        (_, None) => ConfigFile::default(),
+    }
+}
+
+/// Starts orlop's own log when one is wanted: always for the screen, for verbs only when asked.
+fn log(global: &Global, config: &ConfigFile, standard: Option<&str>) -> Result<Option<impl Drop + use<>>, String> {
+    let settings = &config.settings.log;
+    let asked = global.log_level.clone().or_else(|| global.debug.then(|| "debug".to_owned()));
+    let asked = asked.or_else(|| std::env::var("ORLOP_LOG").ok()).or_else(|| settings.level.clone());
+    let Some(filter) = asked.or_else(|| standard.map(str::to_owned)).filter(|filter| filter != "off") else {
+        return Ok(None);
+    };
+    let file = settings.file.clone().unwrap_or_else(|| {
+        let places = places(global, config);
+        places.root.join("orlop.log")
+    });
+    logging::start(&filter, &file).map(Some)
+}
+
+fn show(usage: &cli::Usage) -> u8 {
+    let text = format!("{}\n", usage.text);
+    // Nobody to tell when the stream is closed.
+    let _ = match usage.code {
+        0 => std::io::stdout().write_all(text.as_bytes()),
+        _ => std::io::stderr().write_all(text.as_bytes()),
+    };
+    usage.code
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn fail(why: &str) -> u8 {
+    complain(&format!("orlop: {why}"));
+    1
+}
+
+fn say_unusable(error: &EngineError) {
+    complain(&format!("orlop: {error}"));
+    if let Some(hint) = &error.hint {
+        complain(&format!("hint: {hint}"));
     }
 }

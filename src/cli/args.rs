@@ -30,9 +30,9 @@ pub struct Global {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
-    /// Speak to an invented engine in memory
-    #[arg(long)]
-    pub demo: bool,
+    /// Speak to an invented engine in memory; with a number, that many quiet containers more
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub demo: Option<usize>,
     /// Log file's level: error, warn, info, debug, trace
     #[arg(short = 'l', long, value_name = "LEVEL")]
     pub log_level: Option<String>,
