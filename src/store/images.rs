@@ -18,6 +18,10 @@ use crate::stdx::ids::Digest;
 use crate::stdx::lock::{FileLock, Mode};
 use crate::stdx::tree;
 
+/// How long a collection waits for those who are adding content. A new container holds the lock for a millisecond, a load
+/// for as long as it takes.
+const COLLECT_PATIENCE: Duration = Duration::from_millis(300);
+
 /// An image, read whole.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -401,9 +405,10 @@ impl Store {
     /// Removes content that no image and no container names. When another process is adding content nothing happens:
     /// the next sweep or removal collects.
     pub(super) fn collect(&self) -> Result<Collected> {
-        let Ok(_alone) = FileLock::acquire(&self.path("gc.lock"), Mode::Exclusive, Duration::ZERO) else {
+        let Ok(alone) = FileLock::acquire(&self.path("gc.lock"), Mode::Exclusive, COLLECT_PATIENCE) else {
             return Ok(Collected::default());
         };
+        let mut graves = Vec::new();
         let rows = self.read_index(index::all)?;
         let mut layers: HashSet<Digest> =
             rows.iter().flat_map(|r| r.layers.iter().map(|l| l.diff_id.clone())).collect();
@@ -419,7 +424,7 @@ impl Store {
                 continue;
             }
             let dir = self.layer_dir(&diff_id);
-            tree::discard(&dir, &self.tmp()).at("remove the layer", &dir)?;
+            graves.push(tree::bury(&dir, &self.tmp()).at("remove the layer", &dir)?);
             collected.n_bytes += record.map_or(0, |record| record.size_bytes);
             collected.layers.push(diff_id);
         }
@@ -428,6 +433,11 @@ impl Store {
                 collected.n_bytes += fs::metadata(&path).map_or(0, |meta| meta.len());
                 fs::remove_file(&path).at("remove the blob", &path)?;
             }
+        }
+        // The long part: nobody needs to wait for it.
+        drop(alone);
+        for grave in graves {
+            tree::remove_all(&grave).at("remove the layer", &grave)?;
         }
         Ok(collected)
     }
