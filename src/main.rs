@@ -23,6 +23,10 @@ fn main() -> ExitCode {
     if init::is_asked_for() {
         return ExitCode::from(init::run());
     }
+    // Nor must a runtime command: engines call it several times for each container, and it forks.
+    if let Some(argv) = runtime_command() {
+        return ExitCode::from(u8::try_from(orlop::runtime::command::run(argv)).unwrap_or(1));
+    }
     let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let parsed = match cli::parse(&argv) {
         Ok(parsed) => parsed,
@@ -36,6 +40,16 @@ fn main() -> ExitCode {
         Some(verb) => ExitCode::from(run_verb(verb, &parsed.global, &config)),
         None => run_screen(&parsed.global, &config),
     }
+}
+
+/// The words after `orlop runtime`, or after the program when it is called `orlop-runtime` (what `dockerd --add-runtime` can name).
+fn runtime_command() -> Option<Vec<std::ffi::OsString>> {
+    let mut words = std::env::args_os();
+    let program = words.next()?;
+    if std::path::Path::new(&program).file_name().is_some_and(|name| name == "orlop-runtime") {
+        return Some(words.collect());
+    }
+    words.next().filter(|word| word == "runtime").map(|_| words.collect())
 }
 
 /// The screen. Its log goes to a file whether asked for or not: the terminal is taken.

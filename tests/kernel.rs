@@ -1,6 +1,8 @@
 //! Tests that need a kernel to play with: root, namespaces, cgroups, mounts. One module for each room; each test uses its own temporary
 //! roots and leaves nothing behind.
 
+#[path = "kernel/cgroup.rs"]
+mod cgroup;
 #[path = "kernel/embedded.rs"]
 mod embedded;
 #[path = "kernel/store.rs"]

@@ -5,8 +5,8 @@
 use std::fs;
 use std::sync::OnceLock;
 
+use crate::oci::runtime::{Capabilities, Capability, LinuxCapabilities};
 use nix::errno::Errno;
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::caps as sys;
