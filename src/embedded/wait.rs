@@ -27,7 +27,8 @@ impl Core {
     /// Registers. Blocks on the disk for some tens of microseconds; must be called inside the tokio runtime.
     pub(crate) fn register_wait(self: &Arc<Self>, ctr: &str, condition: WaitCondition) -> Result<Wait> {
         let journal = Follower::from_now(&self.store.events())?;
-        let view = self.look(ctr)?;
+        // As written: putting a dead shim's state right may wait for a lock, and is done later where that is allowed.
+        let view = self.view_as_written(&self.find(ctr)?)?.ok_or_else(|| EngineError::no_such_container(ctr))?;
         let shim = match Link::connect(&self.run_dir(&view.id))? {
             // Removal is told by the journal, whoever does it.
             Some(mut link) if condition != WaitCondition::Removed => {
