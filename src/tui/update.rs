@@ -36,7 +36,13 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Command> {
             model.size = (cols, rows);
             Vec::new()
         }
-        Msg::Tick => Vec::new(),
+        Msg::Tick => {
+            // Searches and packing go on in slices, so that a key never waits for them.
+            if let Some(logs) = &mut model.detail.logs {
+                logs.tick(model.tick, std::time::Duration::from_millis(4));
+            }
+            Vec::new()
+        }
         Msg::JobProgress(..) | Msg::JobDone(..) => jobs::take(model, msg),
         Msg::SessionOpened { .. } | Msg::SessionOutput { .. } | Msg::SessionEnded { .. } => sessions::take(model, msg),
         Msg::Line { pager, output } => {

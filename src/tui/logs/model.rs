@@ -134,6 +134,8 @@ pub struct LogsModel {
     pub(super) screen: RefCell<Screen>,
     revision: u64,
     shown_through: Seq,
+    /// The last tick left something to do.
+    has_work: bool,
 }
 
 impl LogsModel {
@@ -168,6 +170,7 @@ impl LogsModel {
             screen: RefCell::default(),
             revision: 0,
             shown_through: first,
+            has_work: false,
             options,
         };
         let command = model.subscribe_afresh();
@@ -344,22 +347,28 @@ impl LogsModel {
     }
 
     /// Idle work, for at most `budget`: searches go on, cold lines are packed, rates settle. True when there is more to do at once.
-    /// Call it after each batch and key, and every quarter of a second while [`LogsModel::wants_ticks`].
+    /// Call it after each batch and key, and when [`LogsModel::tick_in`] says.
     pub fn tick(&mut self, now: Instant, budget: Duration) -> bool {
         if self.counters.settle(now) {
             self.touch();
         }
-        let more = self.scan_for(now, budget);
+        let start = Instant::now();
+        let more = self.scan_for(start, budget);
         let mut packed = true;
-        while packed && now.elapsed() < budget {
+        while packed && start.elapsed() < budget {
             packed = self.store.pack_one();
         }
-        more || packed
+        self.has_work = more || packed;
+        self.has_work
     }
 
-    /// Whether anything changes without input: rates falling back to zero.
-    pub fn wants_ticks(&self) -> bool {
-        self.counters.is_moving()
+    /// When to call [`LogsModel::tick`] although nothing came: at once while searching, soon while rates fall back to zero.
+    pub fn tick_in(&self) -> Option<Duration> {
+        match (self.has_work, self.counters.is_moving()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(Duration::from_millis(250)),
+            (false, false) => None,
+        }
     }
 
     /// Does one act, `count` times where that means something. `now` is the time of day, for relative times.

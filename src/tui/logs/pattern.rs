@@ -106,10 +106,9 @@ impl Pattern {
             }
             let line = lines.line(idx);
             let line_end = lines.start(idx) + line.bytes.len();
-            if line.meta.flags & ESCAPED == 0 {
-                if found.end() <= line_end || self.matches_line(lines, idx, work) {
-                    hits.insert(idx);
-                }
+            let is_plain = line.meta.flags & ESCAPED == 0;
+            if is_plain && (found.end() <= line_end || self.matches_line(lines, idx, work)) {
+                hits.insert(idx);
             }
             at = line_end + 1;
         }

@@ -277,9 +277,8 @@ fn wake_for_ages(model: &mut Model) {
         model.wake_by(model.tick + Duration::from_secs(1));
     }
     if let Some(logs) = &model.detail.logs
-        && !model.detail.logs_of.is_empty()
-        && logs.wants_ticks()
+        && let Some(wait) = logs.tick_in()
     {
-        model.wake_by(model.tick + Duration::from_millis(250));
+        model.wake_by(model.tick + wait);
     }
 }
