@@ -259,7 +259,7 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 struct Thaw {
     segments: VecDeque<(Seq, Arc<Lines>)>,
-    copies: HashMap<Seq, (LineMeta, Box<[u8]>)>,
+    copies: HashMap<Seq, (LineMeta, Arc<[u8]>)>,
 }
 
 impl Store {
@@ -502,17 +502,15 @@ impl Store {
             Body::Hot(lines) => return Some(f(lines.line(idx))),
             Body::Cold(packed) => packed,
         };
-        let mut thaw = self.thaw.borrow_mut();
-        if let Some((meta, bytes)) = thaw.copies.get(&seq) {
-            return Some(f(LineRef { meta: *meta, bytes }));
+        // The cache is let go before `f` runs: `f` may ask for other lines.
+        let known = self.thaw.borrow().copies.get(&seq).cloned();
+        if let Some((meta, bytes)) = known {
+            return Some(f(LineRef { meta, bytes: &bytes }));
         }
-        let lines = thaw.segment(segment.first, packed);
+        let lines = self.thaw.borrow_mut().segment(segment.first, packed);
         let line = lines.line(idx);
         if line.bytes.len() <= COPY_BYTES {
-            if thaw.copies.len() >= COPIES {
-                thaw.copies.clear();
-            }
-            thaw.copies.insert(seq, (line.meta, line.bytes.into()));
+            self.thaw.borrow_mut().keep(seq, line);
         }
         Some(f(line))
     }
@@ -551,6 +549,13 @@ impl Store {
 }
 
 impl Thaw {
+    fn keep(&mut self, seq: Seq, line: LineRef<'_>) {
+        if self.copies.len() >= COPIES {
+            self.copies.clear();
+        }
+        self.copies.insert(seq, (line.meta, line.bytes.into()));
+    }
+
     fn segment(&mut self, first: Seq, packed: &pack::Packed) -> Arc<Lines> {
         if let Some(at) = self.segments.iter().position(|(key, _)| *key == first) {
             let entry = self.segments.remove(at).expect("position is in range");

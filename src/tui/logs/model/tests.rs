@@ -355,6 +355,31 @@ fn reading_down_to_the_end_of_a_detached_view_goes_on_from_there() {
     assert_eq!(model.store.range().end, end + 1);
 }
 
+/// Regression: painting a packed line while asking for the one above it.
+#[test]
+fn packed_lines_are_painted_like_any_other() {
+    let mut model = opened(LogsOptions { times: TimeMode::Delta, ..LogsOptions::default() });
+    let line = format!("ERROR boom {}", "x".repeat(200));
+    for n in 0..60 {
+        feed(&mut model, &[&line, "\tat Foo.bar", r#"{"msg":"m"}"#].repeat(300), n * 1000);
+    }
+    while model.tick(Instant::now(), SLICE) {}
+    let before = model.memory_bytes();
+    assert!(before < 6 << 20, "cold lines are packed: {before}");
+    rows(&model, 60, 20);
+    for wrap in [LogsAction::Wrap, LogsAction::Fold, LogsAction::Json, LogsAction::Json, LogsAction::Timestamps] {
+        act(&mut model, &[wrap, LogsAction::Bottom, LogsAction::Top]);
+        assert!(rows(&model, 60, 20)[0].contains("ERROR boom"));
+        act(&mut model, &[LogsAction::PageDown, LogsAction::HalfPageUp, LogsAction::Down, LogsAction::Expand]);
+        rows(&model, 60, 20);
+        act(&mut model, &[LogsAction::Back]);
+    }
+    model.set_search("boom");
+    act(&mut model, &[LogsAction::OnlyMatches, LogsAction::Top]);
+    while model.tick(Instant::now(), SLICE) {}
+    assert!(rows(&model, 60, 20).iter().all(|row| row.contains("boom") || row.contains("xxx")));
+}
+
 #[test]
 fn real_losses_are_told_from_lines_on_disk() {
     let mut model = with_lines(&["a"]);
