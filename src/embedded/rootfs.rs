@@ -1,12 +1,16 @@
 //! A look into a container's file system before it runs, for users and volume content: the layers stacked on a detached mount that is seen by
 //! nobody and dies with its descriptor. Called by `create` (copy-up) and `supervise` (users). Must never write, and never follow a path out.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::engine::{Class, ContainerSpec, EngineError, Result};
 use crate::runtime::user::{self, ResolvedUser, UserError};
 use crate::store::Overlay;
+
+use crate::sys::mount::{FsContext, attr};
 
 use super::error;
 use super::view::View;
@@ -31,9 +35,41 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
     Ok(opened.into())
 }
 
-/// Topmost first.
-fn stack<'a>(_dirs: impl Iterator<Item = &'a Path> + Clone) -> Result<OwnedFd> {
-    Err(EngineError::unsupported("this build cannot look into an image of several layers"))
+/// Topmost first. `lowerdir+` takes one at a time, so no separator in a path can be mistaken (kernel 6.5); before that the old way.
+fn stack<'a>(dirs: impl Iterator<Item = &'a Path> + Clone) -> Result<OwnedFd> {
+    let failed = |failed: crate::sys::SysError| {
+        EngineError::new(Class::Internal, "", "cannot look into the container's file system").caused_by(&failed)
+    };
+    let one_by_one = || {
+        let context = FsContext::open(c"overlay")?;
+        for dir in dirs.clone() {
+            context.set(c"lowerdir+", &c_path(dir))?;
+        }
+        context.create()?;
+        context.mount(attr::RDONLY | attr::NODEV | attr::NOSUID | attr::NOEXEC)
+    };
+    let joined = || {
+        let context = FsContext::open(c"overlay")?;
+        let escaped = dirs.clone().map(|dir| escape(dir.as_os_str().as_bytes())).collect::<Vec<_>>().join(&b':');
+        context.set(c"lowerdir", &CString::new(escaped).unwrap_or_default())?;
+        context.create()?;
+        context.mount(attr::RDONLY | attr::NODEV | attr::NOSUID | attr::NOEXEC)
+    };
+    one_by_one().or_else(|_: crate::sys::SysError| joined()).map_err(failed)
+}
+
+/// Paths come from our own store, whose root held no zero byte when it was opened.
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}
+
+/// Overlay's own escapes in `lowerdir`.
+fn escape(path: &[u8]) -> Vec<u8> {
+    let escaped = path.iter().flat_map(|byte| match byte {
+        b':' | b'\\' => vec![b'\\', *byte],
+        byte => vec![*byte],
+    });
+    escaped.collect()
 }
 
 /// Whom the container runs as, from its own passwd and group.
