@@ -312,7 +312,7 @@ rows! {
     Global {
         Action::ShowTab(Tab::Inspect), "inspect", ["i"], 0, "inspect", "Show everything as a tree", if has_subject;
         Action::ShowTab(Tab::Summary), "summary", ["d"], 0, "summary", "Show what matters", if has_subject;
-        Action::AddImage, "image.add", ["A"], 2, "add image", "Bring an image in: load an archive, import a root file system, or make one from this host";
+        Action::AddImage, "image.add", ["A"], 19, "add image", "Bring an image in: load an archive, import a root file system, or make one from this host";
         Action::Copy, "copy", ["c"], 0, "copy", "Copy id, name or the equivalent command", if has_subject;
         Action::Save, "save", ["ctrl-s"], 0, "save", "Save what the page shows to a file";
         Action::Up, "move.up", ["k", "up"], 0, "up", "Up";

@@ -93,7 +93,7 @@ fn narrow(model: &Model, body: Rect) -> (Option<Rect>, Vec<PaneArea>) {
 }
 
 fn wide(model: &Model, body: Rect) -> Vec<PaneArea> {
-    let left = (body.width * 46 / 100).clamp(46, 92);
+    let left = (body.width * 48 / 100).clamp(46, 96);
     let stack = Rect { width: left, ..body };
     let right = Rect { x: left, width: body.width - left, ..body };
     let mut panes = stacked(model, stack);

@@ -43,7 +43,9 @@ pub fn no_rows(model: &Model, loading: &Loading, is_filtered: bool, empty: &str,
     let theme = &model.theme;
     let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
     match loading {
-        Loading::First => drop(put(buf, inner.x, inner.y, inner.width, "loading…", theme.dim)),
+        Loading::First => {
+            put(buf, inner.x, inner.y, inner.width, "loading…", theme.dim);
+        }
         Loading::Failed(error) => {
             let lines = text::wrap(&text::sanitise(&error.to_string()), inner.width.into());
             let hint = error
@@ -57,9 +59,11 @@ pub fn no_rows(model: &Model, loading: &Loading, is_filtered: bool, empty: &str,
             }
         }
         Loading::Ready if is_filtered => {
-            drop(put(buf, inner.x, inner.y, inner.width, "nothing passes the filter; esc clears it", theme.dim))
+            put(buf, inner.x, inner.y, inner.width, "nothing passes the filter; esc clears it", theme.dim);
         }
-        Loading::Ready => drop(put(buf, inner.x, inner.y, inner.width, empty, theme.dim)),
+        Loading::Ready => {
+            put(buf, inner.x, inner.y, inner.width, empty, theme.dim);
+        }
     }
 }
 
@@ -74,7 +78,9 @@ fn detail(model: &Model, area: Rect, buf: &mut Buffer) -> Option<Position> {
             let focus = if model.focus == Pane::Detail { logs::Focus::Yes } else { logs::Focus::No };
             match &model.detail.logs {
                 Some(logs) if !model.detail.logs_of.is_empty() => return logs.view(area, buf, theme, focus),
-                _ => drop(put(buf, area.x + 1, area.y, area.width, "opening the log…", theme.dim)),
+                _ => {
+                    put(buf, area.x + 1, area.y, area.width, "opening the log…", theme.dim);
+                }
             }
         }
         Tab::Stats => stats::paint(model, &subject, area, buf),

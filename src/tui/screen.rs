@@ -89,8 +89,8 @@ impl Screen {
         for (x, y, cell) in &changes {
             match at {
                 Some(here) if here == (*x, *y) => {}
-                Some((cx, cy)) if cy == *y && cx < *x => drop(write!(out, "\x1b[{}C", x - cx)),
-                _ => drop(write!(out, "\x1b[{};{}H", y + 1, x + 1)),
+                Some((cx, cy)) if cy == *y && cx < *x => order(out, format_args!("\x1b[{}C", x - cx)),
+                _ => order(out, format_args!("\x1b[{};{}H", y + 1, x + 1)),
             }
             pen.set(cell, out);
             at = self.write_symbol(cell.symbol(), out).then_some((x + 1, *y));
@@ -130,12 +130,17 @@ impl Screen {
             return;
         }
         match cursor {
-            Some(at) => drop(write!(out, "\x1b[{};{}H\x1b[?25h", at.y + 1, at.x + 1)),
+            Some(at) => order(out, format_args!("\x1b[{};{}H\x1b[?25h", at.y + 1, at.x + 1)),
             None if self.cursor_shown.is_some() && !moved => out.push_str("\x1b[?25l"),
             None => {}
         }
         self.cursor_shown = cursor;
     }
+}
+
+/// Appends an escape sequence; writing to a string cannot fail.
+fn order(out: &mut String, sequence: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(sequence);
 }
 
 /// The terminal's current style, so that only changes are written.
@@ -175,7 +180,7 @@ impl Pen {
         }
         (self.fg, self.bg, self.modifier) = (fg, bg, modifier);
         codes.pop();
-        drop(write!(out, "\x1b[{codes}m"));
+        order(out, format_args!("\x1b[{codes}m"));
     }
 
     fn lift(&self, out: &mut String) {

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::action::{Action, TABLE};
-use super::layout::{Areas, Frame, Layout, PaneArea};
+use super::layout::{Areas, Frame, Layout, PaneArea, WIDE};
 use super::model::news::Tone;
 use super::model::{Link, Model, Pane, Tab, Zoom};
 use super::theme::Theme;
@@ -81,33 +81,38 @@ fn header(model: &Model, area: Rect, buf: &mut Buffer) {
         spans.push(Span::styled(host, theme.dim));
     }
     spans.push(Span::raw("   "));
-    spans.extend(counts(model));
+    spans.extend(counts(model, area.width));
     put_line(buf, area.x, area.y, room, &Line::from(spans));
 }
 
-/// `12 up  1 unhealthy  3 exited`, only what there is.
-fn counts(model: &Model) -> Vec<Span<'static>> {
+/// `12 up  1 unhealthy  3 exited`, only what there is; signs instead of words where there is little room.
+fn counts(model: &Model, width: u16) -> Vec<Span<'static>> {
     use crate::engine::container::Status;
     let theme = &model.theme;
     let n = |fits: &dyn Fn(&super::model::rows::ContainerRow) -> bool| {
         model.containers.all().iter().filter(|row| fits(row)).count()
     };
-    let all: [(usize, &str, Style); 6] = [
-        (n(&|row| row.status() == Status::Running), "up", theme.ok),
-        (n(&|row| row.is_unhealthy()), "unhealthy", theme.warn),
-        (n(&|row| row.status() == Status::Paused), "paused", theme.paused),
-        (n(&|row| row.status() == Status::Restarting), "restarting", theme.busy),
-        (n(&|row| row.has_failed()), "failed", theme.error),
+    let all: [(usize, &str, &str, Style); 6] = [
+        (n(&|row| row.status() == Status::Running), "●", "up", theme.ok),
+        (n(&|row| row.is_unhealthy()), "▲", "unhealthy", theme.warn),
+        (n(&|row| row.status() == Status::Paused), "‖", "paused", theme.paused),
+        (n(&|row| row.status() == Status::Restarting), "↻", "restarting", theme.busy),
+        (n(&|row| row.has_failed()), "✖", "failed", theme.error),
         (
             n(&|row| matches!(row.status(), Status::Exited | Status::Dead | Status::Created) && !row.has_failed()),
+            "○",
             "stopped",
             theme.stopped,
         ),
     ];
     let mut spans = Vec::new();
-    for (count, word, style) in all.into_iter().filter(|(count, _, _)| *count > 0) {
-        spans.push(Span::styled(count.to_string(), style));
-        spans.push(Span::styled(format!(" {word}  "), theme.dim));
+    for (count, sign, word, style) in all.into_iter().filter(|(count, ..)| *count > 0) {
+        if width < WIDE {
+            spans.push(Span::styled(format!("{sign} {count}  "), style));
+        } else {
+            spans.push(Span::styled(count.to_string(), style));
+            spans.push(Span::styled(format!(" {word}  "), theme.dim));
+        }
     }
     spans
 }
@@ -401,6 +406,10 @@ fn footer(model: &Model, area: Rect, buf: &mut Buffer) -> Option<Position> {
         return Some(filter_bar(model, edit, problem.as_deref(), area, buf));
     }
     let used = job_line(model, area, buf);
+    // A layer says its own keys in its frame; these would not work under it.
+    if !model.layers.is_empty() {
+        return None;
+    }
     let rest = Rect { x: area.x + used, width: area.width - used, ..area };
     hints(model, rest, buf);
     None

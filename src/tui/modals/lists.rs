@@ -109,7 +109,7 @@ pub(super) fn help(model: &Model, help: &Help, body: Rect, buf: &mut Buffer) -> 
     for (y, (at, item)) in (list.y..list.bottom()).zip(help.items.iter().enumerate().skip(first)) {
         match item {
             HelpItem::Heading(title) => {
-                drop(put(buf, list.x, y, list.width, title, theme.heading.patch(theme.title_focus)))
+                put(buf, list.x, y, list.width, title, theme.heading.patch(theme.title_focus));
             }
             HelpItem::Entry { keys, doc, unavailable, .. } => {
                 let is_available = unavailable.is_none();

@@ -59,15 +59,28 @@ impl ContainerRow {
                 };
                 format!("{what} {}", coarse(now, state.finished_at))
             }
+            Status::Restarting => "restarts".to_owned(),
             status => status.as_str().to_owned(),
         }
     }
 
-    /// Whether it ended by itself with an error, or could not start.
+    /// Whether it ended by itself with an error, or could not start. Ended by INT, KILL or TERM it was mostly told to.
     pub fn has_failed(&self) -> bool {
+        const TOLD: [i32; 4] = [0, 130, 137, 143];
         let state = &self.it.state;
-        let ended = matches!(state.status, Status::Exited | Status::Dead | Status::Created);
-        ended && (!state.error.is_empty() || state.exit.as_ref().is_some_and(|exit| exit.code != 0 || exit.oom_killed))
+        let exit = state.exit.as_ref();
+        let badly = exit.is_some_and(|exit| exit.oom_killed || exit.error.is_some() || !TOLD.contains(&exit.code));
+        self.has_ended() && (badly || !state.error.is_empty())
+    }
+
+    /// Whether there is more to say about its end than that all went well.
+    pub fn wants_card(&self) -> bool {
+        let exit = self.it.state.exit.as_ref();
+        self.has_failed() || self.has_ended() && exit.is_some_and(|exit| exit.code != 0)
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.status(), Status::Exited | Status::Dead | Status::Created)
     }
 }
 

@@ -18,6 +18,8 @@ use super::super::{text, units};
 /// Cells before the name: the cursor's bar and the mark.
 const GUTTER: u16 = 2;
 const GAP: u16 = 2;
+/// Cells between the last column and the frame.
+const MARGIN: u16 = 1;
 
 pub(super) fn paint(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
@@ -80,27 +82,28 @@ fn fit(model: &Model, width: u16, height: usize) -> Vec<Placed> {
         model.containers.window(height).map(|(_, row)| cell(row)).max().unwrap_or(0) as u16
     };
     let name_wanted = longest(&|row| text::width(&row.name)).clamp(8, 40);
-    let room = width.saturating_sub(GUTTER);
+    let room = width.saturating_sub(GUTTER + MARGIN);
     let mut chosen: Vec<(Column, u16)> = Vec::new();
     let mut used = name_wanted.min(room).min(24.max(room / 4));
     let by_rank = |column: &Column| RANK.iter().position(|ranked| ranked == column).unwrap_or(RANK.len());
     let mut ranked = wanted.clone();
     ranked.sort_by_key(by_rank);
     for column in ranked {
-        let need = column_width(column).unwrap_or_else(|| flexible_width(column, &longest));
-        if used + GAP + need <= room {
-            used += GAP + need;
+        let need = column_width(column).unwrap_or_else(|| flexible_width(model, column, &longest));
+        let gap = gap_before(column);
+        if used + gap + need <= room {
+            used += gap + need;
             chosen.push((column, need));
-        } else if column == Column::Image && used + GAP + 10 <= room {
-            used += GAP + 10;
-            chosen.push((column, 10));
+        } else if column == Column::Image && used + gap + 9 <= room {
+            used += gap + 9;
+            chosen.push((column, 9));
         }
     }
     let mut spare = room.saturating_sub(used);
     let name_width = name_wanted.min(name_wanted.min(24.max(room / 4)) + spare);
     spare -= name_width.saturating_sub(name_wanted.min(24.max(room / 4)));
     if let Some((_, image)) = chosen.iter_mut().find(|(column, _)| *column == Column::Image) {
-        let more = flexible_width(Column::Image, &longest).saturating_sub(*image).min(spare);
+        let more = flexible_width(model, Column::Image, &longest).saturating_sub(*image).min(spare);
         *image += more;
         spare -= more;
     }
@@ -109,8 +112,9 @@ fn fit(model: &Model, width: u16, height: usize) -> Vec<Placed> {
     let mut placed = vec![Placed { column: None, x: GUTTER, width: name_width }];
     let mut x = GUTTER + name_width;
     for (column, width) in order {
-        placed.push(Placed { column: Some(*column), x: x + GAP, width: *width });
-        x += GAP + width;
+        let gap = gap_before(*column);
+        placed.push(Placed { column: Some(*column), x: x + gap, width: *width });
+        x += gap + width;
     }
     if let Some(last) =
         placed.last_mut().filter(|last| matches!(last.column, Some(Column::Ports | Column::Command | Column::Id)))
@@ -118,6 +122,11 @@ fn fit(model: &Model, width: u16, height: usize) -> Vec<Placed> {
         last.width += spare;
     }
     placed
+}
+
+/// Right-aligned numbers bring their own distance.
+fn gap_before(column: Column) -> u16 {
+    if matches!(column, Column::Cpu | Column::Memory | Column::Pids) { 1 } else { GAP }
 }
 
 /// What goes first when there is little room.
@@ -140,7 +149,6 @@ const RANK: [Column; 13] = [
 /// Cells of columns whose content has a known width.
 fn column_width(column: Column) -> Option<u16> {
     Some(match column {
-        Column::State => 12,
         Column::Cpu => 5,
         Column::Memory => 5,
         Column::Created => 7,
@@ -149,12 +157,13 @@ fn column_width(column: Column) -> Option<u16> {
         Column::Id => 12,
         Column::Net | Column::Block => 11,
         Column::Pressure => 5,
-        Column::Image | Column::Ports | Column::Command => return None,
+        Column::State | Column::Image | Column::Ports | Column::Command => return None,
     })
 }
 
-fn flexible_width(column: Column, longest: &dyn Fn(&dyn Fn(&ContainerRow) -> usize) -> u16) -> u16 {
+fn flexible_width(model: &Model, column: Column, longest: &dyn Fn(&dyn Fn(&ContainerRow) -> usize) -> u16) -> u16 {
     match column {
+        Column::State => longest(&|row| text::width(&row.state_text(model.now)) + 2).clamp(8, 14),
         Column::Image => longest(&|row| text::width(&row.image)).clamp(5, 44),
         Column::Ports => longest(&|row| text::width(&row.ports)).clamp(5, 18),
         _ => 20,
@@ -180,17 +189,27 @@ fn heading(model: &Model, columns: &[Placed], area: Rect, buf: &mut Buffer) {
     for placed in columns {
         let x = area.x + placed.x;
         match placed.column {
-            None => drop(put(buf, x, area.y, placed.width, "NAME", theme.heading)),
+            None => {
+                put(buf, x, area.y, placed.width, "NAME", theme.heading);
+            }
             Some(column) if is_number(column) => put_right(buf, x, area.y, placed.width, column.title(), theme.heading),
-            Some(column) => drop(put(buf, x, area.y, placed.width, column.title(), theme.heading)),
+            Some(column) => {
+                put(buf, x, area.y, placed.width, column.title(), theme.heading);
+            }
         }
     }
+}
+
+/// An image reference in few cells: without the registry and path when they do not fit, never without the name.
+fn image_in(image: &str, cells: usize) -> std::borrow::Cow<'_, str> {
+    let tail = image.rsplit('/').next().unwrap_or(image);
+    if text::width(image) <= cells { image.into() } else { text::clip(tail, cells) }
 }
 
 /// The glyph and style of a state.
 pub(in super::super) fn state_look(row: &ContainerRow, theme: &Theme) -> (&'static str, Style) {
     match row.status() {
-        Status::Running if row.is_unhealthy() => ("✖", theme.warn),
+        Status::Running if row.is_unhealthy() => ("▲", theme.warn),
         Status::Running if row.it.state.health.status == HealthStatus::Starting => ("◌", theme.busy),
         Status::Running => ("●", theme.ok),
         Status::Paused => ("‖", theme.paused),
@@ -219,21 +238,14 @@ fn paint_row(model: &Model, row: &ContainerRow, columns: &[Placed], line: Rect, 
         if column == Column::State {
             let (glyph, style) = state_look(row, theme);
             put(buf, x, line.y, 1, glyph, style);
-            put(
-                buf,
-                x + 2,
-                line.y,
-                placed.width.saturating_sub(2),
-                &row.state_text(model.now),
-                if is_alive { style } else { style },
-            );
+            put(buf, x + 2, line.y, placed.width.saturating_sub(2), &row.state_text(model.now), style);
             continue;
         }
         let (shown, style) = cell(model, row, usage, column);
         if is_number(column) {
             put_right(buf, x, line.y, placed.width, &shown, style);
         } else if column == Column::Image {
-            put(buf, x, line.y, placed.width, &text::clip_middle(&shown, placed.width.into()), style);
+            put(buf, x, line.y, placed.width, &image_in(&shown, placed.width.into()), style);
         } else {
             put(buf, x, line.y, placed.width, &shown, style);
         }

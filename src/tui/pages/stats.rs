@@ -96,7 +96,9 @@ fn figures(model: &Model, usage: &Usage, area: Rect, buf: &mut Buffer) -> u16 {
                 gauge.paint(bar, buf, theme);
                 put_right(buf, area.right().saturating_sub(value_room), y, value_room, &value, style);
             }
-            _ => drop(put(buf, area.x + label_room, y, area.width.saturating_sub(label_room), &value, style)),
+            _ => {
+                put(buf, area.x + label_room, y, area.width.saturating_sub(label_room), &value, style);
+            }
         }
     }
     if n < area.height { n + 1 } else { n }

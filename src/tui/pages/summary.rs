@@ -103,7 +103,7 @@ fn container(model: &Model, page: &mut Page<'_>, row: &ContainerRow, detail: Opt
     let (glyph, style) = state_look(row, theme);
     page.spans("State", vec![Span::styled(format!("{glyph} {}", state_sentence(model, row)), style)]);
     health(page, row);
-    if row.has_failed() {
+    if row.wants_card() {
         why_it_died(model, page, row);
     }
     usage(model, page, row);
@@ -182,7 +182,7 @@ fn health(page: &mut Page<'_>, row: &ContainerRow) {
 fn why_it_died(model: &Model, page: &mut Page<'_>, row: &ContainerRow) {
     let theme = &model.theme;
     let state = &row.it.state;
-    page.heading("Why it ended", theme.error);
+    page.heading("Why it ended", if row.has_failed() { theme.error } else { theme.heading });
     if let Some(exit) = &state.exit {
         page.text("Exit", &decode(exit));
         page.row("Engine", exit.error.as_deref().unwrap_or_default(), theme.error);

@@ -150,9 +150,9 @@ fn ask_detail(model: &mut Model, out: &mut Vec<Command>) {
 
 /// The last lines of a container that failed, for its card.
 fn ask_last_lines(model: &mut Model, subject: &Subject, out: &mut Vec<Command>) {
-    let has_failed = model.containers.find(&subject.id).is_some_and(|row| row.has_failed());
+    let has_card = model.containers.find(&subject.id).is_some_and(|row| row.wants_card());
     let is_known = model.detail.last_lines.as_ref().is_some_and(|(of, _)| of == subject);
-    if has_failed && !is_known && model.detail.last_lines_asked.is_none() && has_rested(model) {
+    if has_card && !is_known && model.detail.last_lines_asked.is_none() && has_rested(model) {
         model.detail.last_lines_asked = Some(subject.clone());
         out.push(Command::LastLines(subject.clone()));
     }
