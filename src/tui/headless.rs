@@ -9,7 +9,7 @@ use ratatui::layout::{Position, Rect};
 use super::TuiOptions;
 use super::app::App;
 use super::input::Parser;
-use super::model::Model;
+use super::model::{Link, Model};
 use super::msg::{Command, Msg};
 
 /// Longest wait for the screen to come to rest or to show something.
@@ -137,8 +137,11 @@ impl Headless {
         text
     }
 
-    /// Whether something is due within a moment: the cursor rests, a question waits for it.
+    /// Whether the engine has not spoken yet, or something is due within a moment: the cursor rests, a question waits for it.
     fn is_waiting(&self) -> bool {
+        if self.app.model.link == Link::Connecting {
+            return true;
+        }
         self.app.model.wake_at.is_some_and(|at| at <= Instant::now() + Duration::from_millis(70))
             && self.app.model.detail.asked.is_none()
             && self.app.model.toasts.is_empty()

@@ -1,124 +1,29 @@
 //! What an engine tells of a thing as one JSON document, for the tree and the raw text. Called by `update` and the JSON pager; pure.
-//! A daemon's own JSON is shown as it came; the embedded engine's domain types are laid out by their own names.
+//! A daemon's own JSON is shown as it came, the embedded engine's in docker's shape.
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::{ContainerDetail, ImageDetail, MountSpec, RestartPolicy, spec::MountKind};
+use crate::api;
+use crate::engine::{ContainerDetail, MountSpec, RestartPolicy, spec::MountKind};
 
 use super::model::detail::Loaded;
 
-/// The whole document.
+/// The whole document, as docker's inspect would print it.
 pub fn of(loaded: &Loaded) -> Value {
     match loaded {
-        Loaded::Container(detail) => raw(detail.raw.as_deref()).unwrap_or_else(|| container(detail)),
-        Loaded::Image(detail, history) => {
-            let mut document = raw(detail.raw.as_deref()).unwrap_or_else(|| image(detail));
-            if let Value::Object(map) = &mut document {
-                let entries = history.iter().map(|entry| json!({"created_by": entry.created_by, "size_bytes": entry.size_bytes, "created": time(entry.created), "comment": entry.comment}));
-                map.insert("history".to_owned(), entries.collect());
+        Loaded::Container(detail) => {
+            let mut document = api::container::to_json(detail, api::container::Sizes::Shown);
+            let steps =
+                detail.start_timeline.iter().map(|(step, ns)| (step.clone(), json!(format!("{} µs", ns / 1000))));
+            let steps: Map<String, Value> = steps.collect();
+            if let (Value::Object(map), false) = (&mut document, steps.is_empty()) {
+                map.insert("StartTimeline".to_owned(), Value::Object(steps));
             }
             document
         }
-        Loaded::Volume(volume) => json!({
-            "name": volume.name,
-            "driver": volume.driver,
-            "mountpoint": volume.mountpoint,
-            "created": time(volume.created),
-            "anonymous": volume.anonymous,
-            "used_by": volume.used_by,
-            "size_bytes": volume.size_bytes,
-            "labels": volume.labels,
-            "options": volume.options,
-        }),
-        Loaded::Network(network) => json!({
-            "name": network.name,
-            "id": network.id,
-            "driver": network.driver,
-            "scope": network.scope,
-            "labels": network.labels,
-        }),
-    }
-}
-
-fn raw(raw: Option<&serde_json::value::RawValue>) -> Option<Value> {
-    serde_json::from_str(raw?.get()).ok()
-}
-
-fn time(moment: Option<std::time::SystemTime>) -> Value {
-    let stamp = moment.and_then(|moment| jiff::Timestamp::try_from(moment).ok());
-    stamp.map_or(Value::Null, |stamp| Value::String(stamp.to_string()))
-}
-
-fn container(detail: &ContainerDetail) -> Value {
-    let state = &detail.state;
-    json!({
-        "id": detail.id,
-        "name": detail.name,
-        "created": time(detail.created),
-        "path": detail.path,
-        "args": detail.args,
-        "image_id": detail.image_id,
-        "state": {
-            "status": state.status.as_str(),
-            "pid": state.pid,
-            "started": time(state.started_at),
-            "finished": time(state.finished_at),
-            "exit": state.exit,
-            "restart_count": state.restart_count,
-            "error": state.error,
-            "health": state.health.status,
-            "failing_streak": state.health.failing_streak,
-        },
-        "spec": dense(serde_json::to_value(&detail.spec).unwrap_or_default()),
-        "mounts": detail.mounts,
-        "log_path": detail.log_path,
-        "hostname_path": detail.hostname_path,
-        "hosts_path": detail.hosts_path,
-        "resolv_conf_path": detail.resolv_conf_path,
-        "driver": detail.driver,
-        "graph": detail.graph,
-        "exec_ids": detail.exec_ids,
-        "start_timeline_us": detail.start_timeline.iter().map(|(step, ns)| json!({"step": step, "us": ns / 1000})).collect::<Vec<_>>(),
-    })
-}
-
-fn image(detail: &ImageDetail) -> Value {
-    json!({
-        "id": detail.summary.id,
-        "references": detail.summary.references,
-        "digests": detail.summary.digests,
-        "created": time(detail.summary.created),
-        "size_bytes": detail.summary.size_bytes,
-        "architecture": detail.architecture,
-        "os": detail.os,
-        "author": detail.author,
-        "comment": detail.comment,
-        "config": dense(serde_json::to_value(&detail.config).unwrap_or_default()),
-        "layers": detail.layers,
-        "layer_sizes": detail.layer_sizes,
-        "graph": detail.graph,
-    })
-}
-
-/// Without what was not asked for: nulls, empty texts, lists and tables, switches that are off.
-fn dense(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let kept = map.into_iter().map(|(key, value)| (key, dense(value)));
-            let kept: Map<String, Value> = kept.filter(|(_, value)| !is_nothing(value)).collect();
-            Value::Object(kept)
-        }
-        other => other,
-    }
-}
-
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
+        Loaded::Image(detail, _) => api::image::to_json(detail),
+        Loaded::Volume(volume) => api::volume::to_json(volume),
+        Loaded::Network(network) => api::network::to_json(network),
     }
 }
 
@@ -219,9 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_for_is_left_out() {
-        let document = of(&Loaded::Container(Box::default()));
-        assert_eq!(document["spec"].get("privileged"), None);
-        assert_eq!(document["state"]["status"], "created");
+    fn documents_have_dockers_names_and_our_timeline() {
+        let timeline = vec![("pivot".to_owned(), 42_000)];
+        let document = of(&Loaded::Container(Box::new(ContainerDetail {
+            start_timeline: timeline,
+            ..ContainerDetail::default()
+        })));
+        assert_eq!(document["State"]["Status"], "created");
+        assert_eq!(document["StartTimeline"]["pivot"], "42 µs");
     }
 }

@@ -1,0 +1,549 @@
+//! Keys in, screen out: the real update, view and executor on the scripted fake engine, without a terminal.
+//! Every test types what a person would type and reads what a person would read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orlop::engine::fake::Fake;
+use orlop::engine::{Class, Engine, EngineError};
+use orlop::tui::TuiOptions;
+use orlop::tui::headless::Headless;
+use orlop::tui::msg::Command;
+use orlop::tui::screen::{Charset, Depth};
+use orlop::tui::terminal::Abilities;
+
+/// A screen on an engine, and the engine.
+struct Person {
+    screen: Headless,
+    fake: Fake,
+}
+
+fn options(fake: &Fake) -> TuiOptions {
+    let clock = fake.clone();
+    TuiOptions {
+        engine: Arc::new(fake.clone()),
+        engine_label: "test".into(),
+        lines: Some(Arc::new(orlop::cli::CommandLine)),
+        config: None,
+        themes: Vec::new(),
+        abilities: Abilities { depth: Depth::True, charset: Charset::Unicode },
+        clock: Arc::new(move || clock.now()),
+    }
+}
+
+impl Person {
+    async fn at(fake: Fake, cols: u16, rows: u16) -> Self {
+        let mut screen = Headless::start(&options(&fake), cols, rows);
+        screen.rest().await;
+        Self { screen, fake }
+    }
+
+    async fn scripted() -> Self {
+        Self::at(Fake::scripted(), 120, 40).await
+    }
+
+    /// Types keys by name: `j`, `Enter`, `ctrl-p`; words in quotes are typed as they are.
+    async fn press(&mut self, keys: &str) {
+        for key in keys.split(' ') {
+            self.screen.type_bytes(&bytes_of(key)).await;
+        }
+    }
+
+    async fn write(&mut self, text: &str) {
+        self.screen.type_bytes(text.as_bytes()).await;
+    }
+
+    /// Moves to a container by filter and takes the filter away again.
+    async fn go_to(&mut self, name: &str) {
+        self.press("/").await;
+        self.write(&format!("re:^{name}$")).await;
+        self.press("Enter Esc").await;
+        assert_eq!(self.screen.model().containers.selected().map(|row| row.name.as_str()), Some(name));
+    }
+
+    fn sees(&self, text: &str) {
+        let screen = self.screen.text();
+        assert!(screen.contains(text), "`{text}` is not on the screen:\n{screen}");
+    }
+
+    fn misses(&self, text: &str) {
+        let screen = self.screen.text();
+        assert!(!screen.contains(text), "`{text}` is on the screen:\n{screen}");
+    }
+
+    async fn state_of(&self, name: &str) -> String {
+        let detail = self.fake.containers().inspect(name).await.unwrap();
+        detail.state.status.as_str().to_owned()
+    }
+}
+
+fn bytes_of(key: &str) -> Vec<u8> {
+    match key {
+        "Enter" => b"\r".to_vec(),
+        "Esc" => b"\x1b".to_vec(),
+        "Tab" => b"\t".to_vec(),
+        "S-Tab" => b"\x1b[Z".to_vec(),
+        "Space" => b" ".to_vec(),
+        "Up" => b"\x1b[A".to_vec(),
+        "Down" => b"\x1b[B".to_vec(),
+        "Right" => b"\x1b[C".to_vec(),
+        "Left" => b"\x1b[D".to_vec(),
+        "BS" => b"\x7f".to_vec(),
+        "F2" => b"\x1bOQ".to_vec(),
+        "PgDn" => b"\x1b[6~".to_vec(),
+        _ => match key.strip_prefix("ctrl-").and_then(|rest| rest.bytes().next()) {
+            Some(b']') => vec![0x1d],
+            Some(letter) => vec![letter & 0x1f],
+            None => key.as_bytes().to_vec(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn the_first_screen_says_what_is_there() {
+    let person = Person::scripted().await;
+    for text in
+        ["orlop", "1 Containers", "2 Images", "3 Volumes", "4 Networks", "web-1", "postgres", "up", "Summary", "? help"]
+    {
+        person.sees(text);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_greets_the_newcomer_with_keys() {
+    let mut person = Person::at(Fake::empty(), 120, 40).await;
+    person.sees("Nothing here yet.");
+    person.sees("add an image");
+    person.press("A").await;
+    for text in ["Load an archive", "Import a root file system", "Make one from this host"] {
+        person.sees(text);
+    }
+    person.press("h").await;
+    person.sees("Make an image from this host");
+}
+
+#[tokio::test]
+async fn from_host_then_run_by_keys_alone() {
+    let mut person = Person::at(Fake::empty(), 120, 40).await;
+    person.press("A h").await;
+    person.write("tools:latest").await;
+    person.press("ctrl-s").await;
+    person.screen.wait_for("made tools:latest").await;
+    person.press("2 n").await;
+    person.sees("Run an image");
+    person.write("first").await;
+    person.press("ctrl-s").await;
+    person.screen.wait_for("started first").await;
+    assert_eq!(person.state_of("first").await, "running");
+    assert_eq!(person.screen.model().containers.selected().map(|row| row.name.as_str()), Some("first"));
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_and_nothing_is_created() {
+    let mut person = Person::scripted().await;
+    person.press("2 n").await;
+    person.write("-bad name").await;
+    person.press("ctrl-s").await;
+    person.sees("letters, digits");
+    person.sees("Run an image");
+    assert!(person.fake.containers().inspect("-bad").await.is_err());
+}
+
+#[tokio::test]
+async fn motions_stop_at_the_ends_and_selection_follows_the_id() {
+    let mut person = Person::scripted().await;
+    person.press("G").await;
+    let last = person.screen.model().containers.selected_id().map(str::to_owned);
+    person.press("j j ctrl-f").await;
+    assert_eq!(person.screen.model().containers.selected_id().map(str::to_owned), last);
+    person.press("g k").await;
+    assert_eq!(person.screen.model().containers.cursor(), 0);
+    // Another container appears above; the cursor stays with the one it was on.
+    let before = person.screen.model().containers.selected_id().map(str::to_owned);
+    let spec = orlop::engine::ContainerSpec { image: "nginx:1.27".into(), ..Default::default() };
+    person.fake.add_running("aaa", &spec).unwrap();
+    person.screen.wait_for("aaa").await;
+    assert_eq!(person.screen.model().containers.selected_id().map(str::to_owned), before);
+    assert_ne!(person.screen.model().containers.cursor(), 0);
+}
+
+#[tokio::test]
+async fn stop_start_pause_and_restart() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("P").await;
+    person.screen.wait_for("paused web-1").await;
+    assert_eq!(person.state_of("web-1").await, "paused");
+    person.press("P").await;
+    person.screen.wait_for("unpaused web-1").await;
+    person.press("s").await;
+    person.screen.wait_for("stopped web-1").await;
+    assert_eq!(person.state_of("web-1").await, "exited");
+    person.press("S").await;
+    person.screen.wait_for("started web-1").await;
+    person.press("r").await;
+    person.screen.wait_for("restarted web-1").await;
+    assert_eq!(person.state_of("web-1").await, "running");
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_be_done_says_why() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("S").await;
+    person.sees("it runs already");
+}
+
+#[tokio::test]
+async fn removal_names_what_goes_and_asks_first() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("x").await;
+    let screen = person.screen.wait_for("on disk").await;
+    assert!(screen.contains("Remove 1 container") && screen.contains("It RUNS"), "{screen}");
+    // Enter alone is the safe answer.
+    person.press("Enter").await;
+    person.misses("Remove 1 container");
+    assert_eq!(person.state_of("web-1").await, "running");
+    person.press("x y").await;
+    person.screen.wait_for("removed web-1").await;
+    person.screen.wait_gone(" web-1 ").await;
+    assert!(person.fake.containers().inspect("web-1").await.is_err());
+}
+
+#[tokio::test]
+async fn removal_without_force_is_refused_by_the_engine_with_its_reason() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("x f y").await;
+    person.screen.wait_for("Not removed").await;
+    person.press("Esc").await;
+    person.misses("Not removed");
+    assert_eq!(person.state_of("web-1").await, "running");
+}
+
+#[tokio::test]
+async fn marks_make_one_action_of_many() {
+    let mut person = Person::scripted().await;
+    person.press("/").await;
+    person.write("web-").await;
+    person.press("Enter Space Space").await;
+    person.sees("2 marked");
+    person.press("Esc").await;
+    person.press("x").await;
+    person.sees("Remove 2 containers");
+    person.press("y").await;
+    person.screen.wait_for("removed 2").await;
+    assert!(person.fake.containers().inspect("web-2").await.is_err());
+}
+
+#[tokio::test]
+async fn the_filter_understands_its_grammar() {
+    let mut person = Person::scripted().await;
+    person.press("/").await;
+    person.write("state=exited").await;
+    person.sees("backup");
+    person.misses(" web-1 ");
+    person.press("ctrl-u").await;
+    person.write("re:[").await;
+    person.sees("is not a regular expression yet");
+    person.press("Esc").await;
+    person.sees("web-1");
+    person.press("/").await;
+    person.write("no-such-thing").await;
+    person.press("Enter").await;
+    person.sees("nothing passes the filter");
+}
+
+#[tokio::test]
+async fn why_did_it_die() {
+    let mut person = Person::scripted().await;
+    person.go_to("thumbnails").await;
+    person.sees("Why it ended");
+    person.sees("out of memory");
+    person.go_to("backup").await;
+    person.screen.wait_for("Last lines").await;
+    person.sees("2: misuse");
+}
+
+#[tokio::test]
+async fn tabs_show_logs_stats_processes_and_the_tree() {
+    let mut person = Person::scripted().await;
+    person.go_to("db").await;
+    person.press("l").await;
+    person.screen.wait_for("FOLLOW").await;
+    person.screen.wait_for("checkpoint").await;
+    person.press("] ").await;
+    person.screen.wait_for("Stats").await;
+    person.fake.advance(Duration::from_secs(2));
+    person.press("]").await;
+    person.screen.wait_for("PID").await;
+    person.press("]").await;
+    person.sees("Id");
+    person.press("/").await;
+    person.write("hostname").await;
+    person.press("Enter").await;
+    person.sees("matches of hostname");
+    person.press("y").await;
+    person.sees("db as JSON");
+    person.sees("\"Id\":");
+}
+
+#[tokio::test]
+async fn help_comes_from_the_table_and_runs_its_entries() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("?").await;
+    person.sees("Keys here");
+    person.write("another name").await;
+    person.press("Enter").await;
+    person.sees("Rename web-1");
+    person.press("ctrl-u").await;
+    person.write("renamed").await;
+    person.press("Enter").await;
+    person.screen.wait_for("renamed to renamed").await;
+    assert!(person.fake.containers().inspect("renamed").await.is_ok());
+}
+
+#[tokio::test]
+async fn every_action_can_be_found_in_the_palette_with_its_key() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("ctrl-p").await;
+    person.write("signal chosen").await;
+    person.sees("Send a signal");
+    person.press("Enter").await;
+    person.sees("TERM");
+    person.press("k").await;
+    person.screen.wait_for("sent KILL to web-1").await;
+}
+
+#[tokio::test]
+async fn the_command_line_runs_verbs() {
+    let mut person = Person::scripted().await;
+    person.press(":").await;
+    person.write("ps --format {{.Names}}").await;
+    person.press("Enter").await;
+    person.screen.wait_for("done").await;
+    person.sees(":ps --format");
+    person.sees("web-1");
+    person.press("Esc").await;
+    person.press(":").await;
+    person.write("theme light").await;
+    person.press("Enter").await;
+    assert_eq!(person.screen.model().theme.name, "light");
+    person.press(":").await;
+    person.write("stop nobody").await;
+    person.press("Enter").await;
+    person.screen.wait_for("No such container: nobody").await;
+}
+
+#[tokio::test]
+async fn a_shell_opens_echoes_and_leaves() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("e").await;
+    person.screen.wait_for("# ").await;
+    person.sees("ctrl-]");
+    person.write("echo hel''lo\r").await;
+    person.screen.wait_for("hel").await;
+    person.write("exit\r").await;
+    person.screen.wait_for("the shell in web-1 ended").await;
+    person.sees("1 Containers");
+    // The detach key leaves at once.
+    person.press("e").await;
+    person.screen.wait_for("# ").await;
+    person.press("ctrl-]").await;
+    person.sees("1 Containers");
+    assert_eq!(person.state_of("web-1").await, "running");
+}
+
+#[tokio::test]
+async fn images_can_be_tagged_removed_and_pruned() {
+    let mut person = Person::scripted().await;
+    person.press("2 /").await;
+    person.write("nginx").await;
+    person.press("Enter Esc t ctrl-u").await;
+    person.write("mine:1").await;
+    person.press("Enter").await;
+    person.screen.wait_for("tagged mine:1").await;
+    person.screen.wait_for("mine:1").await;
+    assert!(person.fake.images().inspect("mine:1").await.is_ok());
+    person.press("x").await;
+    person.sees("loses this name");
+    person.press("Esc").await;
+    person.press("X").await;
+    person.sees("Prune images");
+}
+
+#[tokio::test]
+async fn volumes_can_be_created_and_removed() {
+    let mut person = Person::scripted().await;
+    person.press("3 n").await;
+    person.write("scratch").await;
+    person.press("Enter").await;
+    person.screen.wait_for("created volume scratch").await;
+    person.press("/").await;
+    person.write("scratch").await;
+    person.press("Enter x").await;
+    person.sees("Everything inside is lost");
+    person.press("y").await;
+    person.screen.wait_for("removed scratch").await;
+}
+
+#[tokio::test]
+async fn an_error_opens_a_box_with_the_hint() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    let error =
+        EngineError::new(Class::Internal, "web-1", "cannot stop web-1: the kernel says no").with_hint("ask it nicely");
+    person.fake.fail_next("containers.stop", error);
+    person.press("s").await;
+    person.screen.wait_for("the kernel says no").await;
+    person.sees("ask it nicely");
+    person.press("Esc").await;
+    person.misses("ask it nicely");
+}
+
+#[tokio::test]
+async fn a_dead_engine_leaves_the_rows_with_a_banner_and_comes_back() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-2").await;
+    person.fake.go_away("cannot connect to the engine");
+    person.screen.wait_for("reconnecting").await;
+    person.sees("web-1");
+    person.press("j k").await;
+    person.fake.come_back();
+    person.screen.wait_gone("reconnecting").await;
+    assert_eq!(person.screen.model().containers.selected().map(|row| row.name.as_str()), Some("web-2"));
+}
+
+#[tokio::test]
+async fn quit_goes_back_first_and_never_stops_anything() {
+    let mut person = Person::scripted().await;
+    person.press("Enter q").await;
+    assert!(!person.screen.model().is_quitting);
+    person.press("q").await;
+    assert!(person.screen.model().is_quitting);
+    assert!(person.screen.take_orders().iter().any(|order| matches!(order, Command::Quit)));
+    let calls = person.fake.take_calls().join(" ");
+    assert!(!calls.contains("stop") && !calls.contains("kill"), "{calls}");
+}
+
+#[tokio::test]
+async fn copying_goes_to_the_clipboard() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("c r").await;
+    let orders = person.screen.take_orders();
+    let copied = orders.iter().find_map(|order| match order {
+        Command::Clipboard(text) => Some(text.clone()),
+        _ => None,
+    });
+    assert!(copied.as_deref().is_some_and(|text| text.starts_with("docker run -d --name web-1")), "{copied:?}");
+}
+
+#[tokio::test]
+async fn stats_are_asked_for_rows_on_screen_alone() {
+    let person = Person::at(Fake::crowded(500), 120, 40).await;
+    let watched = person.screen.model().due.watched.len();
+    assert!(watched > 0 && watched < 40, "{watched} watched");
+}
+
+#[tokio::test]
+async fn hostile_names_do_not_reach_the_screen() {
+    let fake = Fake::empty();
+    fake.add_image("busybox:1", 1000);
+    let spec = orlop::engine::ContainerSpec {
+        image: "busybox:1".into(),
+        cmd: Some(vec!["sh".into(), "\u{1b}]0;owned\u{7}\u{202e}".into()]),
+        labels: [("evil".to_owned(), "\u{1b}[2J".to_owned())].into(),
+        env: vec!["X=\u{9b}31m".into()],
+        ..Default::default()
+    };
+    fake.add_running("plain", &spec).unwrap();
+    let mut person = Person::at(fake, 120, 40).await;
+    person.screen.wait_for("plain").await;
+    for _ in 0..5 {
+        person.press("]").await;
+        let (buf, _) = person.screen.buffer();
+        for cell in &buf.content {
+            assert!(!cell.symbol().chars().any(|c| c.is_control() || c == '\u{202e}'), "{:?}", cell.symbol());
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_size_breaks_any_page() {
+    let mut person = Person::scripted().await;
+    person.go_to("db").await;
+    let pages = [
+        "", "Enter", "]", "]", "]", "]", "Esc", "n", "Esc", "x", "Esc", "?", "Esc", "ctrl-p", "Esc", ":", "Esc", "K",
+        "Esc", "2", "]", "3", "4", "6", "1", "z", "e", "ctrl-]", "/", "Esc",
+    ];
+    for keys in pages {
+        if !keys.is_empty() {
+            person.press(keys).await;
+        }
+        for (cols, rows) in [
+            (1, 1),
+            (2, 1),
+            (1, 40),
+            (24, 6),
+            (25, 7),
+            (40, 10),
+            (60, 3),
+            (99, 24),
+            (100, 6),
+            (100, 10),
+            (101, 25),
+            (200, 60),
+            (120, 40),
+        ] {
+            person.screen.resize(cols, rows);
+            let (buf, _) = person.screen.buffer();
+            assert_eq!((buf.area.width, buf.area.height), (cols, rows));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_config_is_said_and_defaults_stay() {
+    let fake = Fake::scripted();
+    let config = "theme = \"neon\"\n[keys]\n\"container.stop\" = \"e\"\n\"quit\" = \"ctrl-q\"\n";
+    let options = TuiOptions { config: Some((config.into(), "config.toml".into())), ..options(&fake) };
+    let mut screen = Headless::start(&options, 120, 40);
+    screen.rest().await;
+    let text = screen.text();
+    assert!(text.contains("config.toml:3: container.stop cannot have e: it belongs to container.shell"), "{text}");
+    assert!(text.contains("there is no theme `neon`"), "{text}");
+    screen.type_bytes(&[b'q' & 0x1f]).await;
+    assert!(screen.model().is_quitting);
+}
+
+#[tokio::test]
+async fn no_color_still_shows_the_selection() {
+    use ratatui::style::{Color, Modifier};
+    let fake = Fake::scripted();
+    let abilities = Abilities { depth: Depth::None, charset: Charset::Unicode };
+    let options = TuiOptions { abilities, ..options(&fake) };
+    let mut screen = Headless::start(&options, 120, 40);
+    screen.rest().await;
+    let (buf, _) = screen.buffer();
+    let row = &buf.content[3 * 120..4 * 120];
+    assert!(row.iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)), "the selected row is not reversed");
+    assert!(buf.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+}
+
+#[tokio::test]
+async fn a_narrow_screen_shows_one_pane_and_its_tabs() {
+    let mut person = Person::at(Fake::scripted(), 40, 10).await;
+    person.sees("1 Containers");
+    person.sees("api");
+    person.press("Enter").await;
+    person.sees("State");
+    person.press("Esc 2").await;
+    person.sees("2 Images");
+    person.screen.resize(20, 5);
+    person.sees("too small");
+}
