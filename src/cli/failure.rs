@@ -85,8 +85,12 @@ fn report_not_run(verb: &str, error: &anyhow::Error, io: &mut Io) -> u8 {
         io.say(text);
         return 1;
     }
-    let prefix = if matches!(error.downcast_ref(), Some(ValueError::Flag { .. })) { "" } else { "orlop: " };
-    io.say(&format!("{prefix}{error:#}\n\nRun 'orlop {verb} --help' for more information"));
+    let more = format!("Run 'orlop {verb} --help' for more information");
+    if matches!(error.downcast_ref(), Some(ValueError::Flag { .. })) {
+        io.say(&format!("{error:#}\n\nUsage:  orlop {verb} [OPTIONS] IMAGE [COMMAND] [ARG...]\n\n{more}"));
+    } else {
+        io.say(&format!("orlop: {error:#}\n\n{more}"));
+    }
     125
 }
 

@@ -46,15 +46,16 @@ async fn detached(args: RunVerb, ctx: &mut Ctx) -> Outcome {
         );
     }
     let id = make(&args.create, Stay::Away, ctx).await?;
-    start_or_undo(&args.create, &id, ctx).await?;
+    if let Err(error) = ctx.engine.containers().start(&id).await {
+        return undo(&args.create, &id, error, ctx).await;
+    }
     writeln!(ctx.io.out, "{id}")?;
     Ok(0)
 }
 
-async fn start_or_undo(args: &CreateArgs, id: &str, ctx: &mut Ctx) -> anyhow::Result<()> {
-    let Err(error) = ctx.engine.containers().start(id).await else { return Ok(()) };
+/// What did not start under `--rm` is not kept; the engine may have removed it already.
+async fn undo(args: &CreateArgs, id: &str, error: EngineError, ctx: &Ctx) -> Outcome {
     if args.rm {
-        // What did not start is not kept; the engine may have removed it already.
         let _ = ctx.engine.containers().remove(id, &RemoveContainer { force: true, volumes: true }).await;
     }
     Err(error.into())
@@ -75,10 +76,15 @@ async fn foreground(args: RunVerb, ctx: &mut Ctx) -> Outcome {
         replay_logs: false,
         detach_keys: args.detach_keys.clone(),
     };
-    let attached = engine.containers().attach(&id, &options).await?;
+    let attached = match engine.containers().attach(&id, &options).await {
+        Ok(attached) => attached,
+        Err(error) => return undo(&args.create, &id, error, ctx).await,
+    };
     let condition = if args.create.rm { WaitCondition::Removed } else { WaitCondition::NextExit };
     let exited = Waiting::register(engine.as_ref(), &id, condition);
-    start_or_undo(&args.create, &id, ctx).await?;
+    if let Err(error) = engine.containers().start(&id).await {
+        return undo(&args.create, &id, error, ctx).await;
+    }
     let target = Target::Container { id, is_proxied: args.sig_proxy };
     stay(engine.as_ref(), attached, streams.stdin, &target, ears, exited, ctx).await
 }
