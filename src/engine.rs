@@ -135,6 +135,7 @@ pub trait Images: Send + Sync {
     /// Makes an image from a root file system tar.
     async fn import(&self, archive: Reader, options: &ImportImage, progress: Progress) -> Result<LoadedImage>;
     /// Makes an image from executables of the engine's own host and the libraries they need.
+    #[expect(clippy::wrong_self_convention, reason = "the verb is from-host")]
     async fn from_host(&self, reference: &str, paths: &[String], progress: Progress) -> Result<LoadedImage>;
     /// Writes the images as one archive that docker, podman and orlop load. Blocking writer, moved to a blocking thread.
     async fn save(&self, images: &[String], to: Box<dyn std::io::Write + Send>) -> Result<()>;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::CreateArgs;
-use super::values::{self, Result, ValueError, bad};
+use super::values::{self, RateUnit, Result, ValueError, bad};
 use crate::engine::spec::{ContainerSpec, HealthCheck, LogSettings, Resources, RestartPolicy};
 
 /// The words after the flags and everything else: what to create.
@@ -248,10 +248,9 @@ fn resources(args: &CreateArgs) -> Result<Resources> {
         text.as_deref().map(|text| values::whole(flag, text)).transpose()
     }
     let size = |flag, text: &Option<String>| text.as_deref().map(|text| values::bytes(flag, text)).transpose();
-    let rates = |flag, texts: &[String], is_bytes: fn() -> bool| {
-        texts.iter().map(|text| values::device_rate(flag, text, is_bytes())).collect::<Result<Vec<_>>>()
+    let rates = |flag, texts: &[String], unit| {
+        texts.iter().map(|text| values::device_rate(flag, text, unit)).collect::<Result<Vec<_>>>()
     };
-    let (by_bytes, by_count): (fn() -> bool, fn() -> bool) = (|| true, || false);
     let swappiness: Option<i64> = number("--memory-swappiness", &args.memory_swappiness)?;
     let swappiness = match swappiness {
         None | Some(-1) => None,
@@ -287,10 +286,10 @@ fn resources(args: &CreateArgs) -> Result<Resources> {
         cpuset_mems: args.cpuset_mems.clone(),
         pids_limit: number("--pids-limit", &args.pids_limit)?,
         blkio_weight: blkio_weight.filter(|weight| *weight != 0),
-        device_read_bps: rates("--device-read-bps", &args.device_read_bps, by_bytes)?,
-        device_write_bps: rates("--device-write-bps", &args.device_write_bps, by_bytes)?,
-        device_read_iops: rates("--device-read-iops", &args.device_read_iops, by_count)?,
-        device_write_iops: rates("--device-write-iops", &args.device_write_iops, by_count)?,
+        device_read_bps: rates("--device-read-bps", &args.device_read_bps, RateUnit::Bytes)?,
+        device_write_bps: rates("--device-write-bps", &args.device_write_bps, RateUnit::Bytes)?,
+        device_read_iops: rates("--device-read-iops", &args.device_read_iops, RateUnit::Operations)?,
+        device_write_iops: rates("--device-write-iops", &args.device_write_iops, RateUnit::Operations)?,
         devices: args.device.clone(),
         device_cgroup_rules: args.device_cgroup_rule.clone(),
     })

@@ -52,7 +52,7 @@ pub fn whole<T: std::str::FromStr>(flag: &'static str, text: &str) -> Result<T> 
 pub fn cpus(flag: &'static str, text: &str) -> Result<u64> {
     let unreadable = || bad(flag, text, format!("failed to parse {text} as a rational number"));
     let value: f64 = text.parse().map_err(|_| unreadable())?;
-    if !value.is_finite() || value < 0.0 || value > 1e6 {
+    if !(0.0..=1e6).contains(&value) {
         return Err(unreadable());
     }
     let nano = value * 1e9;
@@ -221,8 +221,15 @@ pub fn plain_io(error: &std::io::Error) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
+/// What a device rate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateUnit {
+    Bytes,
+    Operations,
+}
+
 /// `path:rate` of `--device-read-bps` and its kin.
-pub fn device_rate(flag: &'static str, text: &str, is_bytes: bool) -> Result<(String, u64)> {
+pub fn device_rate(flag: &'static str, text: &str, unit: RateUnit) -> Result<(String, u64)> {
     let wrong = || bad(flag, text, format!("bad format: {text}"));
     let (path, rate) = text.split_once(':').ok_or_else(wrong)?;
     if !path.starts_with("/dev/") {
@@ -238,7 +245,10 @@ pub fn device_rate(flag: &'static str, text: &str, is_bytes: bool) -> Result<(St
             ),
         )
     };
-    let rate = if is_bytes { human::parse_bytes(rate).ok() } else { rate.parse().ok() };
+    let rate = match unit {
+        RateUnit::Bytes => human::parse_bytes(rate).ok(),
+        RateUnit::Operations => rate.parse().ok(),
+    };
     Ok((path.to_owned(), rate.ok_or_else(unreadable)?))
 }
 

@@ -85,7 +85,7 @@ fn numbers_durations_and_policies() {
         "invalid argument \"foo\" for \"--ulimit\" flag: invalid ulimit argument: foo"
     );
     assert!(ulimit("nofile=5:4").is_err());
-    assert_eq!(device_rate("--device-read-bps", "/dev/sda:1mb", true), Ok(("/dev/sda".to_owned(), 1 << 20)));
+    assert_eq!(device_rate("--device-read-bps", "/dev/sda:1mb", RateUnit::Bytes), Ok(("/dev/sda".to_owned(), 1 << 20)));
 }
 
 #[test]

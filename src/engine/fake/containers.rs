@@ -551,7 +551,7 @@ impl Containers for Fake {
             let world = fake.lock();
             if let Some(error) = world.gone.clone() {
                 drop(world);
-                return (n != u64::MAX).then(|| (Err(error), (fake, id, u64::MAX)));
+                return (n != u64::MAX).then_some((Err(error), (fake, id, u64::MAX)));
             }
             let idx = world.find(&id).ok()?;
             let sample = sample(&world.containers[idx], fake.now());
