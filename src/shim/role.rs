@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use super::config::{CONFIG_VERSION, ShimConfig};
 use super::supervisor::{Given, Supervisor};
 use crate::sys::orphan::inherited;
+use crate::sys::selfexe;
 
 /// Descriptors as [`super::spawn`] hands them over.
 pub(super) const LISTENER_FD: i32 = 3;
@@ -24,6 +25,8 @@ pub fn is_asked_for() -> bool {
 
 /// Runs the shim; returns its exit code.
 pub fn run() -> u8 {
+    // A no-op when an engine started us from a protected copy, as it does. Where it cannot be done, each launch says so.
+    let _ = selfexe::protect();
     let Ok(status) = inherited(STATUS_FD) else { return 125 };
     let mut status = std::fs::File::from(status);
     let supervisor = match set_up() {

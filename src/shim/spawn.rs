@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::state::RunState;
 use crate::engine::Exit;
 use crate::engine::container::Status;
 use crate::stdx::atomic::{self, Durability};
-use crate::sys::{ofd, orphan};
+use crate::sys::{ofd, orphan, selfexe};
 
 /// How long a shim may take until it listens.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
@@ -56,15 +56,16 @@ fn failed(act: &'static str) -> impl Fn(io::Error) -> SpawnError {
 /// # Errors
 /// [`SpawnError`]; nothing is left running then.
 pub fn spawn(cfg: &ShimConfig) -> Result<ShimClient, SpawnError> {
-    let program = program().map_err(failed("its program"))?;
-    spawn_from(&program, cfg)
+    // From where no container can write to it (CVE-2019-5736).
+    let program = selfexe::protected_copy().map_err(|error| failed("its program")(error.into()))?;
+    spawn_from(program.as_fd(), cfg)
 }
 
 /// [`spawn`] from this executable file, for a caller that is not the program itself.
 ///
 /// # Errors
 /// As [`spawn`].
-pub fn spawn_from(program: &File, cfg: &ShimConfig) -> Result<ShimClient, SpawnError> {
+pub fn spawn_from(program: BorrowedFd<'_>, cfg: &ShimConfig) -> Result<ShimClient, SpawnError> {
     DirBuilder::new().mode(0o700).recursive(true).create(&cfg.run_dir).map_err(failed("its directory"))?;
     let lock = take_lock(&cfg.run_dir)?;
     let started = start(program, cfg, &lock);
@@ -74,7 +75,7 @@ pub fn spawn_from(program: &File, cfg: &ShimConfig) -> Result<ShimClient, SpawnE
     started
 }
 
-fn start(program: &File, cfg: &ShimConfig, lock: &File) -> Result<ShimClient, SpawnError> {
+fn start(program: BorrowedFd<'_>, cfg: &ShimConfig, lock: &File) -> Result<ShimClient, SpawnError> {
     let listener = listen(&cfg.run_dir).map_err(failed("its socket"))?;
     let text = serde_json::to_vec(cfg).map_err(|error| failed("its settings")(error.into()))?;
     let config_path = cfg.run_dir.join("shim.json");
@@ -91,7 +92,7 @@ fn start(program: &File, cfg: &ShimConfig, lock: &File) -> Result<ShimClient, Sp
     ] {
         fds[(number - LISTENER_FD) as usize] = fd;
     }
-    let pid = orphan::spawn(&orphan::Orphan { exe: program.as_fd(), argv: &argv, env: &[], fds: &fds })
+    let pid = orphan::spawn(&orphan::Orphan { exe: program, argv: &argv, env: &[], fds: &fds })
         .map_err(failed("its process"))?;
     drop(theirs);
     let pid_text = pid.to_string();
@@ -145,10 +146,6 @@ fn listen(run_dir: &Path) -> io::Result<UnixListener> {
     // The directory is 0700, so nobody was faster.
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(listener)
-}
-
-fn program() -> io::Result<File> {
-    File::open("/proc/self/exe")
 }
 
 fn wait_ready(mut status: io::PipeReader) -> Result<(), SpawnError> {

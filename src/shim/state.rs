@@ -1,13 +1,14 @@
 //! The run state of a container on disk (`ROOT/containers/<id>/state.json`): versioned, replaced atomically, written by the shim alone while
 //! one lives and by [`super::bury`] when it was killed. Read by engines at any time.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::container::State;
+use crate::runtime::cgroup::CgroupRecord;
 use crate::stdx::atomic::{self, Durability};
 
 /// The version of [`RunState`] this program writes.
@@ -24,7 +25,9 @@ pub struct RunState {
     pub shim: Option<ProcessRef>,
     /// The container's first process.
     pub init: Option<ProcessRef>,
-    /// Directories of the container's cgroup, one per hierarchy in use.
+    /// The container's cgroup, for `runtime::cgroup::Cgroup::open`.
+    pub cgroup: Option<CgroupRecord>,
+    /// Its directories, one per hierarchy in use.
     pub cgroups: Vec<PathBuf>,
     /// Ended by a stop or kill that was asked for: `unless-stopped` does not start it again.
     pub stopped_by_request: bool,
@@ -46,6 +49,7 @@ impl Default for RunState {
             state: State::default(),
             shim: None,
             init: None,
+            cgroup: None,
             cgroups: Vec::new(),
             stopped_by_request: false,
             log: LogTrouble::default(),
@@ -112,7 +116,10 @@ impl RunState {
 impl ProcessRef {
     /// The process with this number now, if there is one.
     pub fn of(pid: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // One read gives all of it: far less than a page.
+        let mut buf = [0; 1024];
+        let n_read = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buf).ok()?;
+        let stat = String::from_utf8_lossy(&buf[..n_read]);
         // The name in field 2 may hold spaces and parentheses: count from the last one (man 5 proc).
         let after_name = stat.get(stat.rfind(')')? + 2..)?;
         let start_ticks = after_name.split(' ').nth(19)?.parse().ok()?;

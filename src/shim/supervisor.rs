@@ -91,6 +91,13 @@ struct Waiter {
     until: WaitKind,
 }
 
+/// A kill that is announced but not counted yet.
+#[derive(Clone, Copy)]
+struct OomLook {
+    at: Instant,
+    n_left: u32,
+}
+
 /// What an epoll event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -156,6 +163,7 @@ pub(super) struct Supervisor {
     waiters: Vec<Waiter>,
     health: Option<Monitor>,
     oom: Option<OomWatch>,
+    oom_look: Option<OomLook>,
     ended_execs: VecDeque<(Instant, ExecRecord)>,
     /// When a shim without clients, or with slow ones at the end, leaves.
     leave_at: Option<Instant>,
@@ -166,7 +174,8 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Sets up the loop; nothing runs yet.
     pub(super) fn new(given: Given) -> std::io::Result<Self> {
-        let Given { cfg, listener, lock } = given;
+        let Given { mut cfg, listener, lock } = given;
+        process::prepare(&mut cfg);
         let mut wanted = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD] {
             wanted.add(signal);
@@ -209,6 +218,7 @@ impl Supervisor {
             waiters: Vec::new(),
             health: None,
             oom: None,
+            oom_look: None,
             ended_execs: VecDeque::new(),
             leave_at: Some(Instant::now() + UNUSED_PATIENCE),
             buf: Vec::new(),
@@ -273,7 +283,8 @@ impl Supervisor {
         });
         let kill_at = self.stopping.as_ref().and_then(|stopping| stopping.kill_at);
         let probe_at = self.probe_at();
-        [self.partial_at, self.restart_at, kill_at, probe_at, self.leave_at, self.quiet_at]
+        let oom_at = self.oom_look.map(|look| look.at);
+        [oom_at, self.partial_at, self.restart_at, kill_at, probe_at, self.leave_at, self.quiet_at]
             .into_iter()
             .flatten()
             .chain(slow)
@@ -296,6 +307,9 @@ impl Supervisor {
         }
         if self.stopping.as_ref().is_some_and(|stopping| is_due(stopping.kill_at)) {
             self.kill_everything();
+        }
+        if let Some(look) = self.oom_look.take_if(|look| look.at <= now) {
+            self.look_for_oom(look);
         }
         if is_due(self.restart_at) {
             self.restart_at = None;

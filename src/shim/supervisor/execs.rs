@@ -17,8 +17,9 @@ const MAX_ENDED: usize = 256;
 
 impl Supervisor {
     /// Starts a command; replies before its output can come.
-    pub(super) fn exec(&mut self, conn: Key, seq: u64, exec: Exec) -> Result<(), Fault> {
+    pub(super) fn exec(&mut self, conn: Key, seq: u64, mut exec: Exec) -> Result<(), Fault> {
         self.running()?;
+        process::set_badness(&mut exec.process);
         if self.state.state.status == Status::Paused {
             let text = format!("container {} is paused, unpause the container before exec", self.cfg.name);
             return Err(Fault::new(FaultKind::Conflict, text));
@@ -69,7 +70,7 @@ impl Supervisor {
         let Some(container) = &mut self.container else {
             return Err(Fault::new(FaultKind::Conflict, "the container is not running"));
         };
-        let launched = container.exec(exec, theirs)?;
+        let launched = container.exec(&self.cfg, exec, theirs)?;
         let pid = launched.pid;
         self.take_process(key, launched, ours);
         if let Some(Purpose::Exec(record)) = self.sessions.get_mut(key).map(|session| &mut session.purpose) {
@@ -127,7 +128,7 @@ impl Supervisor {
                 && !std::mem::replace(is_late, true)
             {
                 // Its end is reported by its pidfd like any other.
-                let _ = process::signal(process.pidfd.as_fd(), super::requests::libc_sigkill());
+                let _ = process::signal(process.pidfd.as_fd(), process::libc_sigkill());
             }
         }
     }

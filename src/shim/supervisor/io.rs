@@ -19,6 +19,8 @@ use crate::shim::protocol::{Frame, Kind, Note, WhenSlow};
 
 /// How often one descriptor is read before others have their turn.
 const READS_PER_TURN: usize = 16;
+/// More clients than this at once are turned away: a shim has descriptors for that many.
+const MAX_CLIENTS: usize = 400;
 /// A replaying client is given more when it has less than this waiting.
 const REPLAY_BYTES: usize = 64 * 1024;
 
@@ -36,11 +38,10 @@ impl Supervisor {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            let key = self.conns.insert(Conn::new(stream));
-            self.leave_at = None;
-            // `settle` registers it.
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.watched = None;
+            if self.conns.len() < MAX_CLIENTS {
+                // `settle` registers it.
+                self.conns.insert(Conn::new(stream));
+                self.leave_at = None;
             }
         }
     }

@@ -9,7 +9,7 @@ use super::oom::{OomWatch, memory_peak};
 use super::process::{self, Container, Launched, Stdio};
 use super::session::{Process, Purpose, Watched};
 use super::slab::Key;
-use super::{LINGER, Phase, QUIET, Source, Supervisor};
+use super::{LINGER, OomLook, Phase, QUIET, Source, Supervisor};
 use crate::engine::Exit;
 use crate::engine::container::Status;
 use crate::shim::health::{Monitor, Plan};
@@ -22,6 +22,8 @@ use crate::sys::winsize;
 
 /// How long output is waited for that someone outside the container still holds open.
 const STRAGGLER_PATIENCE: Duration = Duration::from_millis(300);
+const OOM_PAUSE: Duration = Duration::from_millis(20);
+const OOM_LOOKS: u32 = 50;
 
 impl Supervisor {
     /// The first start, asked for.
@@ -52,7 +54,8 @@ impl Supervisor {
         let (theirs, ours) = self.stdio()?;
         let (container, launched) = Container::launch(&self.cfg, theirs)?;
         self.run_began = Instant::now();
-        self.state.cgroups = container.cgroups().to_vec();
+        self.state.cgroup = Some(container.cgroup().record());
+        self.state.cgroups = container.cgroup().dirs();
         self.state.warnings = container.warnings().to_vec();
         self.state.start_timeline = container.timeline().to_vec();
         self.oom = OomWatch::new(&self.state.cgroups);
@@ -145,11 +148,7 @@ impl Supervisor {
         if let Some(log) = &mut self.log {
             log.end(now_ns());
         }
-        let n_kills = self.oom.as_mut().map_or(0, OomWatch::take_kills);
-        if n_kills > 0 {
-            self.emit("oom", &[]);
-            self.state.state.exit = Some(Exit { oom_killed: true, ..Exit::default() });
-        }
+        self.take_oom_kills();
         exit.oom_killed = self.state.state.exit.as_ref().is_some_and(|exit| exit.oom_killed);
         self.state.memory_peak_bytes = memory_peak(&self.state.cgroups);
         let ran = self.run_began.elapsed();
@@ -188,6 +187,7 @@ impl Supervisor {
         self.end_clients(self.main, &exit);
         self.health = None;
         self.oom = None;
+        self.oom_look = None;
         let (open_stdin, once) = (self.cfg.open_stdin, self.cfg.stdin_once);
         if let Some(session) = self.sessions.get_mut(self.main) {
             session.outs = [None, None];
@@ -257,7 +257,7 @@ impl Supervisor {
             stopping.kill_at = None;
         }
         // Already dead is as wanted.
-        let _ = self.send_signal(super::requests::libc_sigkill());
+        let _ = self.send_signal(process::libc_sigkill());
         if self.state.state.status == Status::Paused {
             let _ = self.resume();
         }
@@ -272,13 +272,27 @@ impl Supervisor {
         process::signal(process.pidfd.as_fd(), signal)
     }
 
+    /// The kernel tells of a kill, or is just about to kill (cgroup v1): then the counter is looked at again for a second.
     pub(super) fn on_oom(&mut self) {
+        if self.take_oom_kills() == 0 {
+            self.oom_look = Some(OomLook { at: Instant::now() + OOM_PAUSE, n_left: OOM_LOOKS });
+        }
+    }
+
+    pub(super) fn look_for_oom(&mut self, look: OomLook) {
+        if self.take_oom_kills() == 0 && look.n_left > 0 {
+            self.oom_look = Some(OomLook { at: Instant::now() + OOM_PAUSE, n_left: look.n_left - 1 });
+        }
+    }
+
+    fn take_oom_kills(&mut self) -> u64 {
         let n_kills = self.oom.as_mut().map_or(0, OomWatch::take_kills);
         if n_kills > 0 {
             // Remembered until the end: that is when it is asked for.
             self.state.state.exit = Some(Exit { oom_killed: true, ..Exit::default() });
             self.emit("oom", &[]);
         }
+        n_kills
     }
 
     fn destroy_container(&mut self) {

@@ -18,7 +18,7 @@ pub(super) struct OomWatch {
 enum Alarm {
     /// v2: the file changes.
     Inotify(Inotify),
-    /// v1: the kernel counts up an eventfd that was registered with the control file (cgroup-v1/memory.rst §10).
+    /// v1: the kernel counts up an eventfd that was registered with the control file (cgroup-v1/memory.rst §10), before it kills.
     EventFd(EventFd, #[expect(dead_code, reason = "closing it ends the registration")] File),
     None,
 }

@@ -1,7 +1,6 @@
 //! The shim's way to processes: making them through the runtime, signalling and reaping them by descriptor. Called by the loop.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -12,8 +11,11 @@ use nix::unistd::Pid;
 
 use crate::engine::Exit;
 use crate::oci::runtime::{LinuxResources, Process, Spec};
-use crate::shim::config::ShimConfig;
+use crate::runtime::cgroup::Cgroup;
+use crate::runtime::{self, ExecIn, Launch, RootfsSource, RuntimeError};
+use crate::shim::config::{Rootfs, ShimConfig};
 use crate::shim::protocol::{Exec, Fault, FaultKind};
+use crate::shim::state::RunState;
 
 /// The size of output pipes, bytes: fewer switches between a chatty process and its shim.
 const PIPE_BYTES: i32 = 256 * 1024;
@@ -21,7 +23,19 @@ const PIPE_BYTES: i32 = 256 * 1024;
 /// What the process gets.
 pub(super) enum Stdio {
     Terminal { size: Option<(u16, u16)> },
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+}
+
+impl From<Stdio> for runtime::Stdio {
+    fn from(stdio: Stdio) -> Self {
+        match stdio {
+            Stdio::Terminal { size } => {
+                let (rows, cols) = size.unwrap_or_default();
+                Self::Terminal { rows, cols }
+            }
+            Stdio::Pipes { stdin, stdout, stderr } => Self::Fds { stdin, stdout, stderr },
+        }
+    }
 }
 
 /// What stays with us of its pipes.
@@ -49,22 +63,61 @@ pub(super) struct Launched {
 
 /// The running container as the runtime knows it.
 pub(super) struct Container {
-    cgroups: Vec<PathBuf>,
+    pid: u32,
+    pidfd: OwnedFd,
+    cgroup: Cgroup,
     warnings: Vec<String>,
     timeline: Vec<(String, u64)>,
 }
 
 impl Container {
-    pub(super) fn launch(cfg: &ShimConfig, _stdio: Stdio) -> Result<(Self, Launched), Fault> {
-        Err(Fault::new(FaultKind::Unsupported, format!("cannot run container {}: this build has no runtime", cfg.id)))
+    /// Makes the container and executes its program; on an error nothing is left of it.
+    pub(super) fn launch(cfg: &ShimConfig, stdio: Stdio) -> Result<(Self, Launched), Fault> {
+        let rootfs = match &cfg.rootfs {
+            // `prepare` has put the directory into the spec.
+            Rootfs::Dir(_) => RootfsSource::Spec,
+            Rootfs::Overlay { lower, upper, work } => RootfsSource::Overlay {
+                lowers: lower.clone(),
+                upper: upper.clone(),
+                work: work.clone(),
+                volatile: cfg.auto_remove,
+            },
+        };
+        let launch = Launch {
+            rootfs,
+            stdio: stdio.into(),
+            pdeathsig: true,
+            ..Launch::new(&cfg.id, &cfg.spec, &cfg.container_dir)
+        };
+        let mut created = runtime::create(launch).map_err(|error| fault(&error))?;
+        let terminal = created.take_terminal();
+        let warnings = created.warnings().to_vec();
+        let (running, timeline) = created.start().map_err(|error| fault(&error))?;
+        let pid = running.pid();
+        let (pidfd, cgroup) = running.into_parts();
+        let copy = pidfd.try_clone().map_err(|error| cannot("keep the process's descriptor", &error))?;
+        let timeline = timeline.marks().iter().map(|(step, ns)| ((*step).to_owned(), *ns)).collect();
+        Ok((Self { pid, pidfd: copy, cgroup, warnings, timeline }, Launched { pid, pidfd, terminal }))
     }
 
-    pub(super) fn exec(&mut self, exec: &Exec, _stdio: Stdio) -> Result<Launched, Fault> {
-        Err(Fault::new(FaultKind::Unsupported, format!("cannot run exec {}: this build has no runtime", exec.id)))
+    /// Executes another program in the container.
+    pub(super) fn exec(&mut self, cfg: &ShimConfig, exec: &Exec, stdio: Stdio) -> Result<Launched, Fault> {
+        let child = runtime::exec(ExecIn {
+            pid: self.pid,
+            pidfd: self.pidfd.as_fd(),
+            spec: &cfg.spec,
+            process: &exec.process,
+            stdio: stdio.into(),
+            cgroup: Some(&self.cgroup),
+            pdeathsig: true,
+            preserve_fds: 0,
+        })
+        .map_err(|error| fault(&error))?;
+        Ok(Launched { pid: child.pid, pidfd: child.pidfd, terminal: child.terminal })
     }
 
-    pub(super) fn cgroups(&self) -> &[PathBuf] {
-        &self.cgroups
+    pub(super) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 
     pub(super) fn warnings(&self) -> &[String] {
@@ -76,20 +129,62 @@ impl Container {
     }
 
     pub(super) fn pause(&mut self) -> Result<(), Fault> {
-        Ok(())
+        self.cgroup.freeze().map_err(|error| cannot("pause the container", &error))
     }
 
     pub(super) fn resume(&mut self) -> Result<(), Fault> {
-        Ok(())
+        self.cgroup.thaw().map_err(|error| cannot("resume the container", &error))
     }
 
-    pub(super) fn update(&mut self, _new: &LinuxResources) -> Result<Vec<String>, Fault> {
-        Ok(Vec::new())
+    pub(super) fn update(&mut self, new: &LinuxResources) -> Result<Vec<String>, Fault> {
+        self.cgroup.update(new).map_err(|error| cannot("change the container's limits", &error))
     }
 
-    pub(super) fn kill_all(&mut self) {}
+    /// SIGKILL for everything that is left.
+    pub(super) fn kill_all(&mut self) {
+        // Most often the first process took all others with it; then there is nobody to freeze and kill.
+        if self.cgroup.pids().is_ok_and(|pids| !pids.is_empty()) {
+            // What refuses to die is named by `destroy`.
+            let _ = self.cgroup.kill_all(libc_sigkill());
+        }
+    }
 
-    pub(super) fn destroy(self) {}
+    /// Removes the cgroup; waits for processes that are still dying.
+    pub(super) fn destroy(self) {
+        // What stays is swept by an engine, which finds it by the container's id.
+        let _ = self.cgroup.destroy();
+    }
+}
+
+fn fault(error: &RuntimeError) -> Fault {
+    let exit_code = u8::try_from(error.exit_code()).unwrap_or(125);
+    let kind = if exit_code == 125 { FaultKind::Internal } else { FaultKind::Invalid };
+    Fault { exit_code: Some(exit_code), ..Fault::new(kind, error.to_string()) }
+}
+
+fn cannot(act: &str, error: &(dyn std::error::Error + 'static)) -> Fault {
+    Fault::new(FaultKind::Internal, format!("cannot {act}")).caused_by(error)
+}
+
+/// Fits the spec to what the shim does itself: root and terminal as the settings have them, and the container's own badness, since ours is
+/// lowered and would be inherited.
+pub(super) fn prepare(cfg: &mut ShimConfig) {
+    if let Rootfs::Dir(dir) = &cfg.rootfs {
+        let mut root = cfg.spec.root().clone().unwrap_or_default();
+        root.set_path(dir.clone());
+        cfg.spec.set_root(Some(root));
+    }
+    if let Some(process) = cfg.spec.process_mut() {
+        process.set_terminal(Some(cfg.tty));
+        set_badness(process);
+    }
+}
+
+/// Gives a process the usual badness unless it has one of its own.
+pub(super) fn set_badness(process: &mut Process) {
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(Some(0));
+    }
 }
 
 /// Pipes for a process.
@@ -98,17 +193,21 @@ pub(super) fn pipes(stdin: Stdin) -> Result<(Stdio, Ours), Fault> {
         nix::unistd::pipe2(OFlag::O_CLOEXEC)
             .map_err(|errno| Fault::new(FaultKind::Internal, "cannot make a pipe").caused_by(&errno))
     };
-    let input = match stdin {
-        Stdin::Pipe => Some(pipe()?),
-        Stdin::Null => None,
+    let (stdin, stdin_ours) = match stdin {
+        Stdin::Pipe => pipe().map(|(theirs, ours)| (theirs, Some(ours)))?,
+        Stdin::Null => (null()?, None),
     };
     let (stdout_ours, stdout) = pipe()?;
     let (stderr_ours, stderr) = pipe()?;
     // A refusal (a user over the pipe limit) leaves the usual 64 KiB.
     let _ = fcntl(&stdout_ours, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-    let (stdin, stdin_ours) = input.unzip();
     let ours = Ours { stdin: stdin_ours, stdout: Some(stdout_ours), stderr: Some(stderr_ours) };
     Ok((Stdio::Pipes { stdin, stdout, stderr }, ours))
+}
+
+fn null() -> Result<OwnedFd, Fault> {
+    let opened = std::fs::File::open("/dev/null");
+    opened.map(OwnedFd::from).map_err(|error| cannot("open /dev/null", &error))
 }
 
 pub(super) fn set_nonblocking(fd: &OwnedFd) {
@@ -170,18 +269,15 @@ pub(super) fn probe_process(spec: &Spec, args: Vec<String>) -> Process {
 pub(super) fn set_resources(spec: &mut Spec, new: LinuxResources) {
     let Some(linux) = spec.linux_mut() else { return };
     let old = linux.resources().clone().unwrap_or_default();
+    let new_resources = new.clone();
     let merged = match (serde_json::to_value(&old), serde_json::to_value(&new)) {
         (Ok(mut old), Ok(new)) => {
             merge(&mut old, new);
-            serde_json::from_value(old).unwrap_or(new_or(linux.resources().clone()))
+            serde_json::from_value(old).unwrap_or(new_resources)
         }
         _ => new,
     };
     linux.set_resources(Some(merged));
-}
-
-fn new_or(old: Option<LinuxResources>) -> LinuxResources {
-    old.unwrap_or_default()
 }
 
 fn merge(old: &mut serde_json::Value, new: serde_json::Value) {
@@ -197,4 +293,32 @@ fn merge(old: &mut serde_json::Value, new: serde_json::Value) {
 }
 
 /// Kills what is left of a container whose shim is dead, and removes its cgroups.
-pub(in crate::shim) fn kill_and_remove(_state: &crate::shim::state::RunState) {}
+pub(in crate::shim) fn kill_and_remove(state: &RunState) {
+    // None, or gone already: nothing is left to be killed.
+    let Some(cgroup) = state.cgroup.as_ref().and_then(|record| Cgroup::open(record).ok()) else { return };
+    let _ = cgroup.kill_all(libc_sigkill());
+    let _ = cgroup.destroy();
+}
+
+/// SIGKILL, the same number on every Linux.
+pub(super) fn libc_sigkill() -> i32 {
+    nix::sys::signal::Signal::SIGKILL as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_limits_go_over_the_old_ones_field_by_field() {
+        let text =
+            r#"{"ociVersion":"1.0.2","linux":{"resources":{"memory":{"limit":100,"swap":200},"pids":{"limit":7}}}}"#;
+        let mut spec: Spec = serde_json::from_str(text).unwrap();
+        set_resources(&mut spec, serde_json::from_str(r#"{"memory":{"limit":150},"cpu":{"shares":5}}"#).unwrap());
+        let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+        let memory = resources.memory().as_ref().unwrap();
+        assert_eq!((memory.limit(), memory.swap()), (Some(150), Some(200)));
+        assert_eq!(resources.cpu().as_ref().unwrap().shares(), Some(5));
+        assert_eq!(resources.pids().as_ref().unwrap().limit(), 7);
+    }
+}

@@ -144,11 +144,11 @@ impl Supervisor {
 
     fn signal(&mut self, signal: i32) -> Result<(), Fault> {
         self.running()?;
-        if signal == libc_sigkill() || signal == self.cfg.stop_signal {
+        if signal == process::libc_sigkill() || signal == self.cfg.stop_signal {
             self.state.stopped_by_request = true;
         }
         self.send_signal(signal)?;
-        if signal == libc_sigkill() && self.state.state.status == Status::Paused {
+        if signal == process::libc_sigkill() && self.state.state.status == Status::Paused {
             // A frozen process dies only when it is thawed (cgroup v1).
             let _ = self.resume();
         }
@@ -310,11 +310,6 @@ impl Supervisor {
         }
         self.emit("kill", &[("signal", signal.to_string())]);
     }
-}
-
-/// SIGKILL, the same number on every Linux.
-pub(super) fn libc_sigkill() -> i32 {
-    nix::sys::signal::Signal::SIGKILL as i32
 }
 
 pub(super) fn no_such_exec(id: &str) -> Fault {

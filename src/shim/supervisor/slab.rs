@@ -70,8 +70,12 @@ impl<T> Slab<T> {
         })
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.iter().count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.iter().all(|(_, slot)| slot.is_none())
+        self.len() == 0
     }
 }
 
