@@ -5,5 +5,7 @@
 mod cgroup;
 #[path = "kernel/embedded.rs"]
 mod embedded;
+#[path = "kernel/shim.rs"]
+mod shim;
 #[path = "kernel/store.rs"]
 mod store;

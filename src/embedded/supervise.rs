@@ -46,7 +46,7 @@ impl Core {
             Some(program) => {
                 let opened = std::fs::File::open(program);
                 let file = opened.map_err(|failed| error::io("open the supervisor's program", program, &failed))?;
-                shim::spawn::spawn_from(&file, config)
+                shim::spawn::spawn_from(std::os::fd::AsFd::as_fd(&file), config)
             }
             None => shim::spawn(config),
         };

@@ -195,17 +195,6 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Sends a signal to the process of a pidfd.
-///
-/// # Errors
-/// ESRCH when it has been reaped; EINVAL for a number that is no signal.
-pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let info: *const libc::siginfo_t = std::ptr::null();
-    // SAFETY: a null siginfo means the same as kill(2).
-    let ret = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
-    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

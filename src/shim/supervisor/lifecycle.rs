@@ -18,7 +18,7 @@ use crate::shim::log::writer::now_ns;
 use crate::shim::protocol::{Answer, Fault, FaultKind, WaitKind};
 use crate::shim::state::ProcessRef;
 use crate::stdx::tree;
-use crate::sys::winsize;
+use crate::sys::tty::{self, Size};
 
 /// How long output is waited for that someone outside the container still holds open.
 const STRAGGLER_PATIENCE: Duration = Duration::from_millis(300);
@@ -112,7 +112,7 @@ impl Supervisor {
         });
         if let (Some((rows, cols)), Some(out), true) = (session.size, &session.outs[0], session.tty) {
             // A size that came while the process was being made.
-            let _ = winsize::set(out.fd.as_fd(), rows, cols);
+            let _ = tty::set_size(out.fd.as_fd(), Size { rows, cols });
         }
         if session.is_main() {
             self.state.init = ProcessRef::of(pid);

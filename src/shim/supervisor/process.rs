@@ -16,6 +16,8 @@ use crate::runtime::{self, ExecIn, Launch, RootfsSource, RuntimeError};
 use crate::shim::config::{Rootfs, ShimConfig};
 use crate::shim::protocol::{Exec, Fault, FaultKind};
 use crate::shim::state::RunState;
+use crate::sys::pidfd;
+use crate::sys::signal::Signal;
 
 /// The size of output pipes, bytes: fewer switches between a chatty process and its shim.
 const PIPE_BYTES: i32 = 256 * 1024;
@@ -229,8 +231,9 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> bool {
 
 /// Sends a signal to the process itself, never to a later one with its number.
 pub(super) fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Fault> {
-    crate::sys::orphan::signal(pidfd, signal)
-        .map_err(|error| Fault::new(FaultKind::Invalid, format!("cannot send signal {signal}")).caused_by(&error))
+    let known =
+        Signal::new(signal).ok_or_else(|| Fault::new(FaultKind::Invalid, format!("there is no signal {signal}")))?;
+    pidfd::send_signal(pidfd, known).map_err(|error| cannot(&format!("send signal {signal}"), &error))
 }
 
 /// Takes the exit of a child that has ended; `None` while it runs.

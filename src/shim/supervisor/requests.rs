@@ -18,7 +18,7 @@ use crate::shim::protocol::{
     WaitKind, WhenSlow,
 };
 use crate::stdx::atomic::{self, Durability};
-use crate::sys::winsize;
+use crate::sys::tty::{self, Size};
 
 impl Supervisor {
     pub(super) fn on_request(&mut self, key: Key, body: &[u8]) {
@@ -136,7 +136,7 @@ impl Supervisor {
         }
         session.size = Some((rows, cols));
         match &session.outs[0] {
-            Some(terminal) => winsize::set(terminal.fd.as_fd(), rows, cols)
+            Some(terminal) => tty::set_size(terminal.fd.as_fd(), Size { rows, cols })
                 .map_err(|error| Fault::new(FaultKind::Internal, "cannot resize the terminal").caused_by(&error)),
             None => Ok(()),
         }
