@@ -229,6 +229,8 @@ fn ps_prints_dockers_table_ids_json_and_templates() {
     check(&fake, "ps -l --format {{.Names}}", 0, "fresh\n", "");
     let broken = "failed to parse template: template: :1: unclosed action\n";
     check(&fake, "ps --format {{.Names", 1, "", broken);
+    let wrong = "invalid argument \"foo\" for \"-f, --filter\" flag: invalid filter 'foo'\n";
+    check(&fake, "ps --filter foo", 125, "", wrong);
     let unknown = run(&fake, "ps --filter foo=bar");
     assert!(unknown.code == 1 && unknown.err.starts_with("Error: invalid filter 'foo'\nhint: "), "{}", unknown.err);
 }

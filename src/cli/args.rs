@@ -9,7 +9,7 @@ pub use create::{CreateArgs, CreateVerb, RunVerb};
 
 /// A container manager for the terminal
 #[derive(Debug, Parser)]
-#[command(name = "orlop", version, disable_help_subcommand = true, infer_long_args = false)]
+#[command(name = "orlop", version, disable_help_subcommand = true, disable_version_flag = true)]
 #[command(about = "A container manager for the terminal. Without a verb it opens the screen.")]
 pub struct Cli {
     #[command(flatten)]
@@ -39,6 +39,9 @@ pub struct Global {
     /// Same as --log-level debug
     #[arg(short = 'D', long)]
     pub debug: bool,
+    /// Print version information and quit
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    pub version: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +123,9 @@ pub enum Verb {
     Version(FormatArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
+    /// OCI runtime commands with runc's flags: create, start, state, kill, delete, run, exec, …
+    #[command(disable_help_flag = true)]
+    Runtime(RuntimeArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -738,4 +744,11 @@ pub struct CompletionArgs {
     /// bash, zsh, fish, elvish or powershell
     #[arg(value_name = "SHELL")]
     pub shell: String,
+}
+
+/// Only here for help and completion: `main` hands these words to the runtime before anything else is read.
+#[derive(Clone, Debug, Args)]
+pub struct RuntimeArgs {
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }

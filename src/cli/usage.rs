@@ -60,7 +60,7 @@ fn explain(error: &clap::Error, argv: &[String]) -> Usage {
     };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Usage { text: help(&mut command, &synopsis), code: 0 }
+            Usage { text: help(&command, &path, &synopsis), code: 0 }
         }
         ErrorKind::DisplayVersion => Usage { text: error.to_string().trim_end().to_owned(), code: 0 },
         ErrorKind::UnknownArgument => {
@@ -189,7 +189,7 @@ fn n_words(name: &str) -> usize {
     before.max(1)
 }
 
-fn help(command: &mut Command, synopsis: &str) -> String {
+fn help(command: &Command, path: &str, synopsis: &str) -> String {
     let mut text = format!("{synopsis}\n");
     if let Some(about) = command.get_about() {
         text.push_str(&format!("\n{about}\n"));
@@ -210,6 +210,9 @@ fn help(command: &mut Command, synopsis: &str) -> String {
         for (left, about) in lines {
             text.push_str(&format!("  {left:<width$}{about}\n"));
         }
+    }
+    if command.has_subcommands() {
+        text.push_str(&format!("\nRun '{path} COMMAND --help' for more information on a command.\n"));
     }
     text.trim_end().to_owned()
 }

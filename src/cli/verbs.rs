@@ -14,7 +14,9 @@ pub mod volumes;
 use std::sync::Arc;
 
 use super::args::{ContainerVerb, ImageVerb, NetworkVerb, SystemVerb, Verb, VolumeVerb};
+use super::failure::Said;
 use super::io::Io;
+use super::values;
 use crate::engine::{Engine, Filters};
 
 /// What a verb ends with: an exit code, or why it failed.
@@ -70,6 +72,7 @@ pub async fn run(verb: Verb, ctx: &mut Ctx) -> Outcome {
         Verb::System(SystemVerb::Info(args)) | Verb::Info(args) => system::info(args, ctx).await,
         Verb::System(SystemVerb::Prune(args)) => system::prune(args, ctx).await,
         Verb::Version(args) => system::version(args, ctx).await,
+        Verb::Runtime(_) => Err(Said("orlop: 'runtime' must be the first word".to_owned()).into()),
         Verb::Completion(args) => super::completion::print(&args.shell, &mut ctx.io),
     }
 }
@@ -128,11 +131,11 @@ async fn volume(verb: VolumeVerb, ctx: &mut Ctx) -> Outcome {
 /// `--filter key=value` words.
 ///
 /// # Errors
-/// `Invalid` for a word without `=`.
+/// A word without `=`.
 pub fn filters(typed: &[String]) -> anyhow::Result<Filters> {
     let mut filters = Filters::default();
     for text in typed {
-        filters.add(text)?;
+        filters.add(text).map_err(|_| values::bad("-f, --filter", text, format!("invalid filter '{text}'")))?;
     }
     Ok(filters)
 }
