@@ -151,7 +151,9 @@ fn run_errors_say_why_and_exit_125_126_127() {
     let more = "\n\nRun 'orlop run --help' for more information\n";
     assert_eq!(
         err("run -m abc busybox").1,
-        format!("invalid argument \"abc\" for \"-m, --memory\" flag: invalid size: 'abc'{more}")
+        format!(
+            "invalid argument \"abc\" for \"-m, --memory\" flag: invalid size: 'abc'\n\nUsage:  orlop run [OPTIONS] IMAGE [COMMAND] [ARG...]{more}"
+        )
     );
     assert_eq!(err("run -p 99999:80 busybox"), (125, format!("orlop: invalid hostPort: 99999{more}")));
     assert_eq!(
