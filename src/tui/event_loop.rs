@@ -76,7 +76,7 @@ enum Woke {
     Signal(nix::sys::signal::Signal),
     Input(io::Result<usize>),
     Sent(io::Result<()>),
-    Message(Option<Msg>),
+    Message(Option<Box<Msg>>),
     Time,
 }
 
@@ -140,7 +140,7 @@ impl Loop {
             biased;
             signal = signals.next() => Woke::Signal(signal),
             input = read_or_flush(terminal, has_unsent, buffer) => input,
-            msg = app.next() => Woke::Message(msg),
+            msg = app.next() => Woke::Message(msg.map(Box::new)),
             () = sleep_until(deadline) => Woke::Time,
         }
     }
@@ -160,7 +160,7 @@ impl Loop {
             Woke::Sent(Ok(())) => {}
             Woke::Message(Some(msg)) => {
                 self.is_dirty = true;
-                self.app.take(msg);
+                self.app.take(*msg);
             }
             Woke::Message(None) => return Ok(Some(End::Quit)),
             Woke::Time => self.time_passed(),

@@ -39,7 +39,7 @@ async fn do_work(engine: &Arc<dyn Engine>, out: &Outbox, id: u64, work: Work) ->
         }
         Work::Update { target, update } => {
             let answer = engine.containers().update(&target.id, &update).await;
-            let notes = answer.as_ref().map(Clone::clone).unwrap_or_default();
+            let notes = answer.clone().unwrap_or_default();
             Outcome { notes, ..single("changed the limits of", &target.name, answer.map(drop)) }
         }
         Work::Run(request) => create_and_run(engine, *request).await,

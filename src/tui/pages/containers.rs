@@ -161,7 +161,10 @@ fn column_width(column: Column) -> Option<u16> {
     })
 }
 
-fn flexible_width(model: &Model, column: Column, longest: &dyn Fn(&dyn Fn(&ContainerRow) -> usize) -> u16) -> u16 {
+/// The width of the widest of some cell of the rows on screen.
+type Longest<'a> = &'a dyn Fn(&dyn Fn(&ContainerRow) -> usize) -> u16;
+
+fn flexible_width(model: &Model, column: Column, longest: Longest<'_>) -> u16 {
     match column {
         Column::State => longest(&|row| text::width(&row.state_text(model.now)) + 2).clamp(8, 14),
         Column::Image => longest(&|row| text::width(&row.image)).clamp(5, 44),

@@ -388,10 +388,13 @@ fn remove_volumes(model: &mut Model) {
     );
 }
 
+/// Objects with notes, their bytes when known, the question, its switches.
+type Going = (Vec<(String, String)>, Option<u64>, &'static str, Vec<Switch>);
+
 /// The dialog before a prune names exactly what the engine will take.
 pub(super) fn prune(model: &mut Model) {
     let what = model.list;
-    let (objects, bytes, question, switches): (Vec<(String, String)>, Option<u64>, &str, Vec<Switch>) = match what {
+    let (objects, bytes, question, switches): Going = match what {
         Pane::Images => {
             let rows: Vec<_> = model
                 .images

@@ -110,7 +110,7 @@ fn rank(items: Vec<PaletteItem>, typed: &str) -> Vec<PaletteItem> {
             Some((item.is_available, score, item))
         })
         .collect();
-    scored.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+    scored.sort_by_key(|(is_available, score, _)| std::cmp::Reverse((*is_available, *score)));
     scored.into_iter().take(MAX_ITEMS).map(|(_, _, item)| item).collect()
 }
 

@@ -195,11 +195,12 @@ fn field_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
         (Value::Choice { options, at }, KeyCode::Char(' ') | KeyCode::Right) => *at = (*at + 1) % options.len(),
         (Value::Choice { options, at }, KeyCode::Left) => *at = (*at + options.len() - 1) % options.len(),
         (Value::Text(edit), _) => {
-            if edit.key(key) == Edited::Changed {
-                field.error = None;
-                form.error = None;
-                return refresh_completion(model);
+            if edit.key(key) != Edited::Changed {
+                return Vec::new();
             }
+            field.error = None;
+            form.error = None;
+            return refresh_completion(model);
         }
         _ => {}
     }
