@@ -20,6 +20,7 @@ mod init;
 pub mod launch;
 mod plan;
 pub mod procfs;
+pub mod seccomp;
 mod state;
 mod sync;
 pub mod timeline;

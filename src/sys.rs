@@ -20,6 +20,7 @@ pub mod orphan;
 pub mod pidfd;
 pub mod poll;
 pub mod process;
+pub mod seccomp;
 pub mod selfexe;
 pub mod signal;
 pub mod socket;
