@@ -34,7 +34,7 @@ impl Core {
         let merged = merge::merge(asked, &defaults)?;
         // Wrong capabilities, limits and profiles are told now, not at the start.
         spec::limits(&merged.resources)?;
-        warnings.extend(spec::seccomp_warning(&merged));
+        spec::seccomp(&merged)?;
 
         let id = Id::random();
         let mut made = Made { core: self, id: &id, name: None, volumes: Vec::new(), is_done: false };

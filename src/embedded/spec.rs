@@ -5,6 +5,7 @@ mod devices;
 mod mounts;
 mod process;
 mod resources;
+mod seccomp;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/
 pub(crate) use devices::check as check_devices;
 pub(crate) use process::exec as exec_process;
 pub(crate) use resources::limits;
+pub(crate) use seccomp::seccomp;
 
 /// What is decided outside the record when a container starts.
 #[derive(Clone, Debug)]
@@ -163,17 +165,6 @@ fn namespaces(spec: &ContainerSpec, joins: &Joins) -> Result<Vec<LinuxNamespace>
         }
     });
     made.collect::<std::result::Result<_, _>>().map_err(build)
-}
-
-/// The system call filter of a container; `None` where none was asked for, or where this build has none to give.
-pub(crate) fn seccomp(_spec: &ContainerSpec) -> Result<Option<LinuxSeccomp>> {
-    Ok(None)
-}
-
-/// What a user must know of the filter at create.
-pub(crate) fn seccomp_warning(spec: &ContainerSpec) -> Option<String> {
-    let is_unconfined = spec.privileged || has_security_opt(spec, "seccomp=unconfined");
-    (!is_unconfined).then(|| "this build has no system call filter: the container runs without one".to_owned())
 }
 
 fn sysctls(spec: &ContainerSpec) -> HashMap<String, String> {

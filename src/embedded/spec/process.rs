@@ -101,15 +101,19 @@ fn env(record: &ContainerRecord, home: &str) -> Vec<String> {
     own
 }
 
+/// What the container's processes can ever hold.
+pub(super) fn bounding(spec: &ContainerSpec) -> Result<CapSet> {
+    if spec.privileged {
+        return Ok(CapSet::all());
+    }
+    caps::tweak(CapSet::docker_default(), &spec.cap_add, &spec.cap_drop)
+        .map_err(|error| EngineError::new(Class::Invalid, "", "cannot decide the capabilities").caused_by(&error))
+}
+
 /// Docker's default set, changed as asked; inheritable and ambient stay empty (CVE-2022-24769). A process that is not root
 /// holds none but keeps the bounding set for set-uid programs.
 pub(crate) fn capabilities(spec: &ContainerSpec, is_root: bool) -> Result<LinuxCapabilities> {
-    let bounding = if spec.privileged {
-        CapSet::all()
-    } else {
-        caps::tweak(CapSet::docker_default(), &spec.cap_add, &spec.cap_drop)
-            .map_err(|error| EngineError::new(Class::Invalid, "", "cannot decide the capabilities").caused_by(&error))?
-    };
+    let bounding = bounding(spec)?;
     let held = if is_root { bounding } else { CapSet::EMPTY };
     LinuxCapabilitiesBuilder::default()
         .bounding(bounding.to_oci())
