@@ -57,9 +57,11 @@ const PARTIAL_PATIENCE: Duration = Duration::from_millis(200);
 const SLOW_PATIENCE: Duration = Duration::from_secs(30);
 /// Ended exec sessions are told for this long.
 const EXEC_MEMORY: Duration = Duration::from_secs(300);
-/// Output is read in pieces of at most this; it lives on the heap only while there is traffic.
+/// Output is read in pieces of at most this, while there is much of it.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How long after the last traffic buffers are given back.
+/// And in pieces of this while there is little.
+const SMALL_BUFFER_BYTES: usize = 4 * 1024;
+/// How long after traffic began buffers are given back.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// What the role was started with.

@@ -1,5 +1,7 @@
 //! Gives memory back to the kernel. Called by `shim`, which stays for long and wants to be small.
 
+const PAGE: usize = 4096;
+
 /// Returns free pages of the allocator's heap (malloc_trim(3)) and unmaps the program's own code and constants, which come back from the page
 /// cache as they are used. Takes some microseconds; what runs next pays some page faults.
 pub fn trim() {
@@ -7,10 +9,24 @@ pub fn trim() {
     unsafe { libc::malloc_trim(0) };
     // SAFETY: the callback gets valid entries and keeps none.
     unsafe { libc::dl_iterate_phdr(Some(unmap_constants), std::ptr::null_mut()) };
+    drop_used_stack();
+}
+
+/// Gives back what deeper calls have used of the stack; for the main thread, which has nothing else within a megabyte below it (the kernel's
+/// stack guard gap).
+fn drop_used_stack() {
+    // More than the frames below this one can need.
+    const MARGIN: usize = 16 * 1024;
+    const DEPTH: usize = 256 * 1024;
+    let here = 0u8;
+    let end = (std::ptr::addr_of!(here) as usize - MARGIN) & !(PAGE - 1);
+    if nix::unistd::gettid() == nix::unistd::getpid() {
+        // SAFETY: nothing lives below the frames in use and their margin; what was never mapped there is left alone (ENOMEM).
+        unsafe { libc::madvise((end - DEPTH) as *mut libc::c_void, DEPTH, libc::MADV_DONTNEED) };
+    }
 }
 
 extern "C" fn unmap_constants(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
-    const PAGE: usize = 4096;
     // SAFETY: the C library passes a valid entry whose headers live as long as the program.
     let (base, headers) = unsafe {
         let info = &*info;

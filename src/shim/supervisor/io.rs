@@ -11,7 +11,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::conn::{Conn, Input};
 use super::session::{Session, Watched, stream_of};
 use super::slab::Key;
-use super::{BUFFER_BYTES, PARTIAL_PATIENCE, Phase, QUIET, SLOW_PATIENCE, Source, Supervisor};
+use super::{BUFFER_BYTES, PARTIAL_PATIENCE, Phase, QUIET, SLOW_PATIENCE, SMALL_BUFFER_BYTES, Source, Supervisor};
 use crate::engine::Exit;
 use crate::shim::log::replay::Step;
 use crate::shim::log::writer::now_ns;
@@ -170,7 +170,9 @@ impl Supervisor {
     }
 
     pub(super) fn on_output(&mut self, key: Key, slot: usize) {
-        self.quiet_at = Some(Instant::now() + QUIET);
+        // Not put off by more traffic: giving back costs microseconds, and a container that says a line a second must not keep a busy one's
+        // memory.
+        self.quiet_at.get_or_insert_with(|| Instant::now() + QUIET);
         if self.read_output(key, slot, READS_PER_TURN) == Out::Closed {
             self.close_output(key, slot);
         }
@@ -179,7 +181,7 @@ impl Supervisor {
     /// Reads at most `n_reads` pieces and hands them on.
     pub(super) fn read_output(&mut self, key: Key, slot: usize, n_reads: usize) -> Out {
         if self.buf.is_empty() {
-            self.buf = vec![0; BUFFER_BYTES];
+            self.buf = vec![0; SMALL_BUFFER_BYTES];
         }
         for _ in 0..n_reads {
             let mut buf = std::mem::take(&mut self.buf);
@@ -192,6 +194,9 @@ impl Supervisor {
             }
             let len = buf.len();
             self.buf = buf;
+            if read == Ok(len) && len < BUFFER_BYTES {
+                self.buf = vec![0; BUFFER_BYTES];
+            }
             match read {
                 Ok(0) => return Out::Closed,
                 Ok(n_read) if n_read < len => return Out::Later,
