@@ -279,6 +279,11 @@ fn lying_archives_are_refused_and_leave_nothing() {
     let descriptor = wrong_digest.image(&[&base], &[gzip(&base)], ("linux", &host().1));
     let at = wrong_digest.blobs.iter().position(|(_, bytes)| *bytes == gzip(&base)).unwrap();
     wrong_digest.blobs[at].1 = gzip(&top);
+    // Other bytes that inflate to the right content.
+    let mut repacked = Layout::new();
+    let repacked_image = repacked.image(&[&base], &[gzip(&base)], ("linux", &host().1));
+    let at = repacked.blobs.iter().position(|(_, bytes)| *bytes == gzip(&base)).unwrap();
+    repacked.blobs[at].1 = zstd::encode_all(&base[..], 1).unwrap();
     let mut ambiguous = Layout::new();
     let inner = ambiguous.blob(br#"{"schemaVersion":2,"manifests":[],"layers":[],"config":{}}"#);
     let mut wrong_size = Layout::new();
@@ -338,6 +343,7 @@ fn lying_archives_are_refused_and_leave_nothing() {
         ("link loop", Tar::new().symlink("manifest.json", "b").symlink("b", "manifest.json").done(), Class::Invalid),
         ("CVE-2021-41190 ambiguous", ambiguous.named(inner, "a:1").done(), Class::Invalid),
         ("blob of another digest", wrong_digest.named(descriptor, "a:1").done(), Class::Corrupt),
+        ("blob packed otherwise", repacked.named(repacked_image, "a:1").done(), Class::Corrupt),
         ("document of another size", wrong_size.named(sized, "a:1").done(), Class::Corrupt),
         ("manifest too large", Tar::new().file("manifest.json", &vec![b' '; 5 << 20]).done(), Class::Invalid),
         ("cut gzip", gzip(&honest)[..300].to_vec(), Class::Invalid),
