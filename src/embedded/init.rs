@@ -3,6 +3,7 @@
 //!
 //! Signals of the terminal reach the command's group by themselves and are not passed on again.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -23,21 +24,40 @@ pub fn is_asked_for() -> bool {
     std::env::args_os().next().is_some_and(|name| name == PATH)
 }
 
-/// Runs `argv[2..]` (after `--`) to its end; returns its exit code, 128 + n after signal n.
+/// Between the program's name and the command: this process becomes the command.
+const CHILD: &str = "--child";
+
+/// Runs what comes after `--` to its end; returns its exit code, 128 + n after signal n.
 pub fn run() -> u8 {
-    let mut words = std::env::args_os().skip(1).skip_while(|word| word == "--");
+    let mut words = std::env::args_os().skip(1);
+    match words.next() {
+        Some(word) if word == CHILD => become_command(words),
+        Some(word) if word == "--" => supervise(words),
+        _ => 125,
+    }
+}
+
+/// A signal mask is inherited and only the process itself can change it: the child clears it and goes on as the command.
+fn become_command(mut words: impl Iterator<Item = OsString>) -> u8 {
     let Some(program) = words.next() else { return 125 };
+    if SigSet::empty().thread_set_mask().is_err() {
+        return 125;
+    }
+    let failed = Command::new(&program).args(words).exec();
+    failure(&program, &failed)
+}
+
+fn supervise(words: impl Iterator<Item = OsString>) -> u8 {
     let mut wanted = SigSet::all();
     for signal in [Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGTRAP] {
         wanted.remove(signal);
     }
-    // Blocked before the child exists, so that none is lost; std gives the child an empty mask.
+    // Blocked before the child exists, so that none is lost.
     let Ok(()) = wanted.thread_block() else { return 125 };
     let Ok(signals) = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC) else { return 125 };
-    let spawned = Command::new(&program).arg0(&program).args(words).spawn();
-    let child = match spawned {
+    let child = match Command::new(PATH).arg(CHILD).args(words).spawn() {
         Ok(child) => Pid::from_raw(child.id() as i32),
-        Err(failed) => return failure(&program, &failed),
+        Err(failed) => return failure(PATH.as_ref(), &failed),
     };
     loop {
         match signals.read_signal() {
@@ -69,7 +89,7 @@ fn reap(child: Pid) -> Option<u8> {
 }
 
 /// Docker's codes: 127 when there is no such program, 126 when it cannot be executed.
-fn failure(program: &std::ffi::OsStr, failed: &std::io::Error) -> u8 {
+fn failure(program: &OsStr, failed: &std::io::Error) -> u8 {
     use std::io::Write;
     // Nobody may be listening.
     let _ = writeln!(std::io::stderr(), "exec {}: {failed}", program.to_string_lossy());

