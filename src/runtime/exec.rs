@@ -3,7 +3,7 @@
 
 use super::cgroup::Cgroup;
 use super::error::{At, Result, RuntimeError, Step};
-use super::init::{finish, terminal};
+use super::init::{finish, join_cgroup, terminal};
 use super::launch::{INIT_DEADLINE, Stdio, started};
 use super::plan::flag;
 use super::plan::process::{self as process_plan, ProcessPlan, Surroundings};
@@ -78,10 +78,10 @@ pub fn exec(wanted: ExecIn<'_>) -> Result<ExecChild> {
     let (channel, theirs) = Channel::pair()?;
     timeline.mark("plan");
 
-    let (pid, child) = fork(plan, kinds, &wanted.pidfd, wanted.cgroup, channel.fd(), theirs)?;
+    let (pid, child, must_attach) = fork(plan, kinds, &wanted.pidfd, wanted.cgroup, channel.fd(), theirs)?;
     let start_time = procfs::start_time(pid).unwrap_or(0);
     timeline.mark("clone");
-    let seen = see_through(&channel, pid, wanted.cgroup, oom_score, &mut warnings);
+    let seen = see_through(&channel, pid, wanted.cgroup.filter(|_| must_attach), oom_score, &mut warnings);
     match seen {
         Ok(terminal) => {
             timeline.mark("exec");
@@ -120,7 +120,8 @@ fn fork(
     cgroup: Option<&Cgroup>,
     ours: BorrowedFd<'_>,
     theirs: Channel,
-) -> Result<(u32, OwnedFd)> {
+) -> Result<(u32, OwnedFd, bool)> {
+    let cgroups = cgroup.map(Cgroup::dirs).unwrap_or_default();
     let own_pids = if kinds.contains(NsFlags::PID) {
         let own = procfs::own_namespace("pid").at(Step::OpenNamespace, "own pid namespace")?;
         namespace::enter_all_of(*container, NsFlags::PID).at(Step::EnterNamespace, "pid")?;
@@ -130,9 +131,11 @@ fn fork(
     };
     let into = cgroup.and_then(Cgroup::clone_target);
     let mut made = clone3(NsFlags::default(), into, Parent::Caller);
+    let mut is_in_v2 = made.is_ok() && into.is_some();
     if made.is_err() && into.is_some() {
         // A container that has children in its cgroup (EBUSY): attach finds the right one.
         made = clone3(NsFlags::default(), None, Parent::Caller);
+        is_in_v2 = false;
     }
     if let (Ok(Forked::Parent { .. }) | Err(_), Some(own)) = (&made, &own_pids) {
         namespace::enter(own.as_fd(), NsFlags::PID).at(Step::EnterNamespace, "own pid namespace")?;
@@ -142,9 +145,13 @@ fn fork(
             if let Ok(copy) = fd::adopt(ours.as_raw_fd()) {
                 drop(copy);
             }
-            child(plan, kinds, *container, theirs)
+            let v1 = if is_in_v2 || into.is_none() { cgroups } else { Vec::new() };
+            child(plan, kinds, *container, &v1, theirs)
         }
-        Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Forked::Parent { pid, pidfd } => {
+            let must_attach = into.is_some() && !is_in_v2;
+            Ok((pid, pidfd, must_attach))
+        }
     }
 }
 
@@ -176,8 +183,9 @@ fn see_through(
     Ok(terminal)
 }
 
-fn child(mut plan: ProcessPlan, kinds: NsFlags, container: BorrowedFd<'_>, channel: Channel) -> ! {
-    let channel = match enter(&mut plan, kinds, container, &channel) {
+fn child(mut plan: ProcessPlan, kinds: NsFlags, container: BorrowedFd<'_>, v1: &[PathBuf], channel: Channel) -> ! {
+    let entered = join_cgroup(v1).and_then(|()| enter(&mut plan, kinds, container, &channel));
+    let channel = match entered {
         Ok(()) => {
             let (err, channel) = finish::become_program(plan, channel);
             let _ = channel.report(&Report::Failed(err));

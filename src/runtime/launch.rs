@@ -194,6 +194,7 @@ pub fn create(launch: Launch<'_>) -> Result<Created<'_>> {
 
     let (cgroup, notes) = make_cgroup(spec, id, launch.systemd_cgroup)?;
     warnings.extend(notes);
+    plan.v1_cgroups = cgroup.dirs();
     timeline.mark("cgroup");
 
     let gate = match launch.gate {
@@ -332,20 +333,14 @@ impl<'a> Created<'a> {
         if watch.has_stepping_stone {
             self.swap_for_real_init()?;
         }
-        let process = self.process()?;
-        let pid = process.pid;
-        // Cloned straight into the v2 cgroup; only a process behind a stepping stone is not there yet.
-        let attached =
-            if watch.has_stepping_stone { process.cgroup.attach(pid) } else { process.cgroup.attach_v1(pid) };
-        attached.map_err(|err| RuntimeError::new(Step::Cgroup, format!("({err})")))?;
+        let pid = self.process()?.pid;
         if watch.has_new_user {
             idmap::write(pid, &watch.uid_map, &watch.gid_map)?;
+            self.channel.order(Order::Proceed);
         }
         if let Some(score) = watch.oom_score {
             procfs::set_oom_score(pid, score).at(Step::OomScore, score)?;
         }
-        self.channel.order(Order::Proceed);
-        self.timeline.mark("attach");
         loop {
             match self.channel.next(INIT_DEADLINE)? {
                 Report::Mounted => self.host_hooks()?,

@@ -10,7 +10,7 @@ use crate::oci::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNam
 use crate::sys::at::{self, Confined, NodeKind};
 use crate::sys::clone::NsFlags;
 use crate::sys::mount::{self, Depth, Propagation, SetAttr};
-use crate::sys::{process as sysproc, selfexe};
+use crate::sys::process as sysproc;
 use mounts::MountPlan;
 use process::ProcessPlan;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) process: ProcessPlan,
     /// The parent runs hooks while the init waits inside its finished mounts.
     pub(crate) pauses_for_hooks: bool,
+    /// The container's directories in the v1 hierarchies, joined from inside.
+    pub(crate) v1_cgroups: Vec<PathBuf>,
 }
 
 /// How the root file system gets to where it is wanted.
@@ -124,6 +126,7 @@ pub(crate) fn container(
         domainname: name_in(spec.domainname().as_deref(), &spaces, "domainname")?,
         time_offsets: time_offsets(spec, &spaces)?,
         pauses_for_hooks: super::hooks::before_pivot(spec),
+        v1_cgroups: Vec::new(),
         spaces,
         mounts,
         process,
@@ -397,12 +400,4 @@ fn time_offsets(spec: &Spec, spaces: &Spaces) -> Result<Option<String>> {
         let _ = writeln!(text, "{clock} {} {}", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
     }
     Ok(Some(text))
-}
-
-/// The state of being safe to clone a container's init from.
-pub(crate) fn check_protected() -> Result<()> {
-    if selfexe::is_protected() {
-        return Ok(());
-    }
-    Err(RuntimeError::new(Step::Protect, "this program: call sys::selfexe::protect first"))
 }
