@@ -345,10 +345,33 @@ fn cve_2015_3627_only_three_descriptors_are_open() {
 #[test]
 fn cve_2019_5736_the_runtimes_file_cannot_be_written_through_its_processes() {
     let Some(bundle) = Bundle::new(&["sleep", "100"]) else { return };
-    let mut create = bundle.command(&["create", &bundle.id]);
-    assert!(create.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
-    // The waiting init still runs this program. Without the protection the answer would be ETXTBSY, and after its end success.
-    let err = fs::OpenOptions::new().write(true).open(format!("/proc/{}/exe", bundle.pid())).unwrap_err();
+    // A copy that nobody else runs: while a program runs, its file is busy for writers whatever its mount says.
+    let program = bundle.dir.path().join("orlop-runtime");
+    fs::copy(env!("CARGO_BIN_EXE_orlop"), &program).unwrap();
+    drop(bundle.command(&[]));
+    let mut create = Command::new(&program);
+    create
+        .arg("--root")
+        .arg(bundle.dir.path().join("state"))
+        .args(["create", &bundle.id])
+        .current_dir(bundle.dir.path());
+    assert!(create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    // The waiting init still runs the runtime's program: hold on to it as an attacker would, until it has gone.
+    let mut held = fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut held, nix::libc::O_PATH);
+    let held = held.read(true).open(format!("/proc/{}/exe", bundle.pid())).unwrap();
+    assert_eq!(bundle.call(&["delete", "--force", &bundle.id]).status.code(), Some(0));
+    let path = orlop::sys::at::proc_fd_path(held.as_fd());
+    let end = Instant::now() + DEADLINE;
+    let err = loop {
+        match fs::OpenOptions::new().write(true).open(&path) {
+            Err(err) if err.raw_os_error() == Some(nix::libc::ETXTBSY) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(err) => break err,
+            Ok(_) => panic!("the runtime's own file was opened for writing"),
+        }
+    };
     assert!(matches!(err.raw_os_error(), Some(nix::libc::EROFS | nix::libc::EPERM)), "{err}");
 }
 
