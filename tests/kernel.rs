@@ -5,6 +5,8 @@
 mod cgroup;
 #[path = "kernel/embedded.rs"]
 mod embedded;
+#[path = "kernel/peers.rs"]
+mod peers;
 #[path = "kernel/runtime.rs"]
 mod runtime;
 #[path = "kernel/shim.rs"]
