@@ -732,8 +732,9 @@ fn a_thousand_attaches_and_commands_leave_no_descriptor_and_no_memory() {
     };
     let (fds_before, kib_before) = settled();
     round(700);
-    let (fds_after, kib_after) = settled();
-    assert!(fds_after <= fds_before, "{fds_before} -> {fds_after} descriptors");
+    // The last clients are forgotten a moment after they have left.
+    eventually("no descriptor is left", || fds_and_kib(pid).0 <= fds_before);
+    let (_, kib_after) = fds_and_kib(pid);
     assert!(kib_after <= kib_before + 128, "{kib_before} -> {kib_after} KiB");
 }
 
