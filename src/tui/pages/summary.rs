@@ -183,11 +183,13 @@ fn why_it_died(model: &Model, page: &mut Page<'_>, row: &ContainerRow) {
     let theme = &model.theme;
     let state = &row.it.state;
     page.heading("Why it ended", if row.has_failed() { theme.error } else { theme.heading });
-    if let Some(exit) = &state.exit {
+    let by_engine = state.exit.as_ref().and_then(|exit| exit.error.as_deref());
+    if let Some(exit) = state.exit.as_ref().filter(|_| by_engine.is_none()) {
         page.text("Exit", &decode(exit));
-        page.row("Engine", exit.error.as_deref().unwrap_or_default(), theme.error);
     }
-    page.row("Error", &state.error, theme.error);
+    // The engine's own reason is mostly the start's error again; one of them is enough.
+    let reason = if state.error.is_empty() { by_engine.unwrap_or_default() } else { &state.error };
+    page.row("Reason", reason, theme.error);
     if let (Some(started), Some(finished)) = (state.started_at, state.finished_at)
         && let Ok(lived) = finished.duration_since(started)
     {
