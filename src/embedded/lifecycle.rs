@@ -137,7 +137,12 @@ impl Core {
         }
         let signal = options.signal.as_deref().map(signals::parse).transpose()?;
         let Some(mut link) = Link::connect(&self.run_dir(&view.id))? else { return Err(not_running()) };
-        let seq = link.send_first(Request::Stop { signal, timeout: options.timeout.map(stop_timeout) })?;
+        let seq = match link.send_first(Request::Stop { signal, timeout: options.timeout.map(stop_timeout) }) {
+            Ok(seq) => seq,
+            // It ended by itself just now.
+            Err(error) if error.class == Class::Unavailable => return Err(not_running()),
+            Err(error) => return Err(error),
+        };
         let wanted = options.timeout.or(view.record.spec.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT);
         let deadline = if wanted == Duration::MAX { None } else { wanted.checked_add(KILL_PATIENCE) };
         let answer = within(deadline, link.answer(seq)).await;

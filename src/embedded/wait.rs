@@ -32,8 +32,12 @@ impl Core {
         let shim = match Link::connect(&self.run_dir(&view.id))? {
             // Removal is told by the journal, whoever does it.
             Some(mut link) if condition != WaitCondition::Removed => {
-                let seq = link.send_first(Request::Wait { condition: condition.into() })?;
-                Some((link, seq))
+                match link.send_first(Request::Wait { condition: condition.into() }) {
+                    Ok(seq) => Some((link, seq)),
+                    // It ended between the two calls: its record and the journal have the rest.
+                    Err(error) if error.class == Class::Unavailable => None,
+                    Err(error) => return Err(error),
+                }
             }
             _ => None,
         };
