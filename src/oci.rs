@@ -3,3 +3,5 @@
 pub mod image;
 pub mod reference;
 pub mod runtime;
+
+pub use oci_spec::OciSpecError;

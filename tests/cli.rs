@@ -1,5 +1,6 @@
 //! argv → stdout, stderr and exit code, on the fake engine with its clock stopped. The words are those docker 28.2.2 printed for the same
 //! commands, but for the name and for "Error response from daemon" (there is no daemon).
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,6 @@
 //! The terminal under foreground verbs: raw while the session lasts, as it was afterwards, whatever ends it. The real program on a
 //! pseudo-terminal, on the demo engine; `setsid --ctty` (util-linux) gives it the terminal as its own.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 use std::fs::File;
 use std::io::{Read, Write};

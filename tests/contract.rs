@@ -1,7 +1,6 @@
 //! What every engine promises, checked through the traits alone: the same cases on the scripted fake and on the embedded engine (which needs
 //! root, namespaces and cgroups, and says so when it has not got them). A case knows no implementation; `World` hides how one is made.
-
-#![allow(clippy::unwrap_used, reason = "a case that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "contract/errors.rs"]
 mod errors;

@@ -1,5 +1,6 @@
 //! Tests that need a kernel to play with: root, namespaces, cgroups, mounts. One module for each room; each test uses its own temporary
 //! roots and leaves nothing behind.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "kernel/cgroup.rs"]
 mod cgroup;

@@ -1,4 +1,5 @@
 //! The real binary on a real pseudo-terminal, on the made-up engine: what it leaves behind, whatever ends it.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "pty/driver.rs"]
 mod driver;

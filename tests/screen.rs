@@ -1,5 +1,6 @@
 //! Keys in, screen out: the real update, view and executor on the scripted fake engine, without a terminal.
 //! Every test types what a person would type and reads what a person would read.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 use std::sync::Arc;
 use std::time::Duration;

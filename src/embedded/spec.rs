@@ -10,8 +10,8 @@ mod seccomp;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime as oci;
-use oci_spec::runtime::{
+use crate::oci::runtime as oci;
+use crate::oci::runtime::{
     LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, RootBuilder, Spec,
     SpecBuilder,
 };
@@ -205,7 +205,7 @@ fn annotations(spec: &ContainerSpec) -> HashMap<String, String> {
 }
 
 /// The builders fail only on a missing required field, which would be a mistake here.
-fn build(error: oci_spec::OciSpecError) -> EngineError {
+fn build(error: crate::oci::OciSpecError) -> EngineError {
     EngineError::new(Class::Internal, "", "cannot put the runtime spec together").caused_by(&error)
 }
 

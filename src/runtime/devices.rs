@@ -11,7 +11,7 @@ use crate::oci::runtime::{
 };
 use nix::errno::Errno;
 
-use oci_spec::OciSpecError;
+use crate::oci::OciSpecError;
 
 use crate::sys::bpf::{self, Insn};
 

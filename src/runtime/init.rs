@@ -66,10 +66,7 @@ fn prepare_and_wait(
     if let Err(err) = join_cgroup(&plan.v1_cgroups) {
         return Err((err, channel));
     }
-    let channel = match step_stone(&mut plan, channel) {
-        Ok(channel) => channel,
-        Err(failed) => return Err(failed),
-    };
+    let channel = step_stone(&mut plan, channel)?;
     match prepare(&mut plan, &channel, who) {
         Ok(()) => {}
         Err(err) => return Err((err, channel)),

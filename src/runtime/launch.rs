@@ -236,7 +236,7 @@ fn make_plan(launch: &Launch<'_>, warnings: &mut Vec<String>) -> Result<Plan> {
     };
     let process = process_plan::plan(process, around, warnings)?;
     let pivot = match launch.root_switch {
-        RootSwitch::PivotRoot => Pivot::PivotRoot,
+        RootSwitch::PivotRoot => Pivot::Root,
         RootSwitch::MoveAndChroot => Pivot::MoveAndChroot,
     };
     plan::container(spec, launch.bundle, &launch.rootfs, process, pivot, warnings)

@@ -50,7 +50,8 @@ pub(crate) struct RootPlan {
 /// How the old root is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pivot {
-    PivotRoot,
+    /// pivot_root(2).
+    Root,
     /// `--no-pivot`: MS_MOVE and chroot, for an initramfs.
     MoveAndChroot,
     /// The mount namespace is somebody else's: enter it, build nothing.

@@ -1,6 +1,7 @@
 //! One line of text being typed. Called by the filter bar, prompts, forms and the palette; pure.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use tui_textarea::{CursorMove, TextArea};
 
 use super::text;
 
@@ -8,11 +9,10 @@ use super::text;
 const MAX_LEN: usize = 16 << 10;
 
 /// Text with a cursor. The cursor stands between characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LineEdit {
-    text: String,
-    /// Byte offset, always on a character boundary.
-    cursor: usize,
+    /// Always one line.
+    area: TextArea<'static>,
 }
 
 /// What a key did to a line.
@@ -26,14 +26,29 @@ pub enum Edited {
     Ignored,
 }
 
+impl Default for LineEdit {
+    fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl PartialEq for LineEdit {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text() && self.cursor() == other.cursor()
+    }
+}
+
+impl Eq for LineEdit {}
+
 impl LineEdit {
     pub fn new(text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { cursor: text.len(), text }
+        let mut area = TextArea::new(vec![one_line(&text.into())]);
+        area.move_cursor(CursorMove::End);
+        Self { area }
     }
 
     pub fn text(&self) -> &str {
-        &self.text
+        self.area.lines().first().map_or("", String::as_str)
     }
 
     pub fn set(&mut self, text: impl Into<String>) {
@@ -44,50 +59,46 @@ impl LineEdit {
     pub fn key(&mut self, key: KeyEvent) -> Edited {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         let alt = key.modifiers.contains(KeyModifiers::ALT);
-        let before = self.text.len();
-        match key.code {
-            KeyCode::Char('a') if ctrl => self.cursor = 0,
-            KeyCode::Char('e') if ctrl => self.cursor = self.text.len(),
-            KeyCode::Char('b') if ctrl => self.cursor = self.previous(),
-            KeyCode::Char('f') if ctrl => self.cursor = self.next(),
-            KeyCode::Char('u') if ctrl => self.cut(0, self.cursor),
-            KeyCode::Char('k') if ctrl => self.text.truncate(self.cursor),
-            KeyCode::Char('w') if ctrl => self.cut(self.word_start(), self.cursor),
-            KeyCode::Char('h') if ctrl => self.cut(self.previous(), self.cursor),
-            KeyCode::Char('d') if ctrl => self.cut(self.cursor, self.next()),
-            KeyCode::Backspace if alt || ctrl => self.cut(self.word_start(), self.cursor),
-            KeyCode::Char('b') if alt => self.cursor = self.word_start(),
-            KeyCode::Char('f') if alt => self.cursor = self.word_end(),
-            KeyCode::Char(c) if !ctrl && !alt => self.insert(c.encode_utf8(&mut [0; 4])),
-            KeyCode::Backspace => self.cut(self.previous(), self.cursor),
-            KeyCode::Delete => self.cut(self.cursor, self.next()),
-            KeyCode::Left if ctrl => self.cursor = self.word_start(),
-            KeyCode::Right if ctrl => self.cursor = self.word_end(),
-            KeyCode::Left => self.cursor = self.previous(),
-            KeyCode::Right => self.cursor = self.next(),
-            KeyCode::Home => self.cursor = 0,
-            KeyCode::End => self.cursor = self.text.len(),
-            _ => return Edited::Ignored,
+        let is_ours = match key.code {
+            KeyCode::Char(c) if ctrl => "abdefhkuw".contains(c),
+            KeyCode::Char(c) if alt => "bf".contains(c),
+            KeyCode::Char(_) => self.text().len() < MAX_LEN,
+            KeyCode::Backspace | KeyCode::Delete | KeyCode::Left | KeyCode::Right | KeyCode::Home | KeyCode::End => {
+                true
+            }
+            _ => false,
+        };
+        if !is_ours {
+            return Edited::Ignored;
         }
-        if self.text.len() == before { Edited::Moved } else { Edited::Changed }
+        let is_changed = match key.code {
+            // Readline's, where the widget has undo.
+            KeyCode::Char('u') if ctrl => self.area.delete_line_by_head(),
+            _ => self.area.input(key),
+        };
+        if is_changed { Edited::Changed } else { Edited::Moved }
     }
 
     /// Puts text in at the cursor; line ends become blanks.
     pub fn insert(&mut self, inserted: &str) {
-        let clean: String =
-            inserted.trim_end_matches(['\r', '\n']).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if self.text.len() + clean.len() <= MAX_LEN {
-            self.text.insert_str(self.cursor, &clean);
-            self.cursor += clean.len();
+        let clean = one_line(inserted.trim_end_matches(['\r', '\n']));
+        if self.text().len() + clean.len() <= MAX_LEN {
+            self.area.insert_str(clean);
         }
+    }
+
+    /// Bytes before the cursor.
+    fn cursor(&self) -> usize {
+        let column = self.area.cursor().1;
+        self.text().char_indices().nth(column).map_or(self.text().len(), |(at, _)| at)
     }
 
     /// The part to show in `cells`, and the cell the cursor stands in: scrolled so that the cursor is always inside.
     pub fn view(&self, cells: usize) -> (String, usize) {
-        let shown = text::sanitise(&self.text[..self.cursor]).into_owned();
+        let shown = text::sanitise(&self.text()[..self.cursor()]).into_owned();
         let before = text::width(&shown);
         if before < cells {
-            let rest = text::sanitise(&self.text[self.cursor..]).into_owned();
+            let rest = text::sanitise(&self.text()[self.cursor()..]).into_owned();
             let all = format!("{shown}{rest}");
             return (text::clip_plain(&all, cells).to_owned(), before);
         }
@@ -95,31 +106,10 @@ impl LineEdit {
         let at = text::width(&tail);
         (tail, at)
     }
+}
 
-    fn cut(&mut self, from: usize, to: usize) {
-        self.text.replace_range(from..to, "");
-        self.cursor = from;
-    }
-
-    fn previous(&self) -> usize {
-        self.text[..self.cursor].char_indices().next_back().map_or(0, |(at, _)| at)
-    }
-
-    fn next(&self) -> usize {
-        self.text[self.cursor..].chars().next().map_or(self.cursor, |c| self.cursor + c.len_utf8())
-    }
-
-    fn word_start(&self) -> usize {
-        let head = self.text[..self.cursor].trim_end_matches(|c: char| !c.is_alphanumeric());
-        head.trim_end_matches(char::is_alphanumeric).len()
-    }
-
-    fn word_end(&self) -> usize {
-        let tail = &self.text[self.cursor..];
-        let skipped = tail.len() - tail.trim_start_matches(|c: char| !c.is_alphanumeric()).len();
-        let word = tail[skipped..].find(|c: char| !c.is_alphanumeric()).unwrap_or(tail.len() - skipped);
-        self.cursor + skipped + word
-    }
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -139,12 +129,12 @@ mod tests {
         press(&mut edit, KeyCode::Char('é'), KeyModifiers::NONE);
         press(&mut edit, KeyCode::Right, KeyModifiers::CONTROL);
         press(&mut edit, KeyCode::Char('k'), KeyModifiers::CONTROL);
-        assert_eq!(edit.text(), "éone");
+        assert_eq!(edit.text(), "éone ");
         press(&mut edit, KeyCode::Backspace, KeyModifiers::NONE);
         assert_eq!(press(&mut edit, KeyCode::Delete, KeyModifiers::NONE), Edited::Moved);
         assert_eq!(press(&mut edit, KeyCode::Enter, KeyModifiers::NONE), Edited::Ignored);
         edit.insert("a\nb\n");
-        assert_eq!(edit.text(), "éona b");
+        assert_eq!(edit.text(), "éonea b");
     }
 
     #[test]

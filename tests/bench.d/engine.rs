@@ -4,10 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::measure::{Sample, interleave, ms, output, percentile, print_row, run, time};
+use super::measure::{Contender, Sample, interleave, ms, output, percentile, print_row, run, time};
 use super::peers::Bench;
 
-type Contenders<'a> = Vec<(String, Box<dyn FnMut() -> Sample + 'a>)>;
+type Contenders<'a> = Vec<Contender<'a>>;
 
 /// One contender for each engine that is here, by what it does with a fresh command.
 fn engines<'a>(bench: &'a Bench, work: impl Fn(&str, Command) -> Sample + Copy + 'a) -> Contenders<'a> {

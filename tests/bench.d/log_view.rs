@@ -1,5 +1,6 @@
 //! What the log view costs: `cargo bench --bench log_view` prints nanoseconds a line and milliseconds an act; asserts nothing.
 //! With `picture WxH [keys…]` it paints one view of generated lines instead, as the bytes a terminal would get.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -82,8 +82,11 @@ pub fn output(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A name and what one run of it is.
+pub type Contender<'a> = (String, Box<dyn FnMut() -> Sample + 'a>);
+
 /// Runs the contenders in turn, `n` rounds after one that does not count.
-pub fn interleave(n: usize, contenders: &mut [(String, Box<dyn FnMut() -> Sample + '_>)]) -> Vec<Series> {
+pub fn interleave(n: usize, contenders: &mut [Contender<'_>]) -> Vec<Series> {
     let mut series: Vec<_> =
         contenders.iter().map(|(name, _)| Series { name: name.clone(), samples: Vec::new() }).collect();
     for round in 0..=n {

@@ -9,8 +9,11 @@ mod runtime;
 
 use peers::Bench;
 
+/// Measures and prints.
+type Row = fn(&mut Bench, usize);
+
 /// What can be asked for by name.
-const ROWS: &[(&str, fn(&mut Bench, usize))] = &[
+const ROWS: &[(&str, Row)] = &[
     ("runtime", runtime::run_true),
     ("runtime-seccomp", runtime::run_seccomp),
     ("runtime-exec", runtime::exec_true),

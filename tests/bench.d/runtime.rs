@@ -1,10 +1,10 @@
 //! The OCI runtime beside crun and runc, on one bundle.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::measure::{Sample, Series, interleave, output, peak_rss_mib, print_row, run, time};
+use super::measure::{Contender, Series, interleave, output, peak_rss_mib, print_row, run, time};
 use super::peers::{Bench, ORLOP, on_path};
 
 /// A runtime and how it is called.
@@ -90,10 +90,10 @@ fn allow_list() -> serde_json::Value {
     })
 }
 
-fn run_row(bench: &Bench, n: usize, title: &str, dir: &PathBuf) {
-    let mut contenders: Vec<(String, Box<dyn FnMut() -> Sample>)> = Vec::new();
+fn run_row(bench: &Bench, n: usize, title: &str, dir: &Path) {
+    let mut contenders: Vec<Contender<'_>> = Vec::new();
     for runtime in runtimes(bench) {
-        let dir = dir.clone();
+        let dir = dir.to_path_buf();
         contenders.push((
             runtime.name.to_owned(),
             Box::new(move || run(runtime.command().args(["run", "--bundle"]).arg(&dir).arg("bench-run"))),
@@ -126,7 +126,7 @@ pub fn exec_true(bench: &mut Bench, n: usize) {
             .status();
         assert!(status.is_ok_and(|status| status.success()), "{} run --detach failed", runtime.name);
     }
-    let mut contenders: Vec<(String, Box<dyn FnMut() -> Sample>)> = Vec::new();
+    let mut contenders: Vec<Contender<'_>> = Vec::new();
     for runtime in all.clone() {
         contenders.push((
             runtime.name.to_owned(),
@@ -141,15 +141,15 @@ pub fn exec_true(bench: &mut Bench, n: usize) {
 
 pub fn create_to_delete(bench: &mut Bench, n: usize) {
     let dir = bundle(bench, "bundle-cycle", &["/bin/sleep", "1000"], false);
-    let mut contenders: Vec<(String, Box<dyn FnMut() -> Sample>)> = Vec::new();
+    let mut contenders: Vec<Contender<'_>> = Vec::new();
     for runtime in runtimes(bench) {
-        let dir = dir.clone();
+        let dir = dir.to_path_buf();
         contenders.push((runtime.name.to_owned(), Box::new(move || time(|| cycle(&runtime, &dir)))));
     }
     print_row("runtime create + start + kill + delete", "ms", &interleave(n * 2, &mut contenders));
 }
 
-fn cycle(runtime: &Runtime, dir: &PathBuf) {
+fn cycle(runtime: &Runtime, dir: &Path) {
     let create = runtime
         .command()
         .args(["create", "--bundle"])

@@ -3,10 +3,10 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{major, minor};
-use oci_spec::runtime::{
+use crate::oci::runtime::{
     LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
 };
+use nix::sys::stat::{major, minor};
 
 use crate::engine::{Class, ContainerSpec, EngineError, Result};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Mount, MountBuilder};
+use crate::oci::runtime::{Mount, MountBuilder};
 
 use crate::engine::Result;
 

@@ -1,6 +1,6 @@
 //! The process part: arguments, environment, user, capabilities, limits.
 
-use oci_spec::runtime::{
+use crate::oci::runtime::{
     LinuxCapabilities, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
     ProcessBuilder, UserBuilder,
 };

@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use nix::sys::stat::{major, minor};
-use oci_spec::runtime::{
+use crate::oci::runtime::{
     LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
     LinuxThrottleDevice, LinuxThrottleDeviceBuilder,
 };
+use nix::sys::stat::{major, minor};
 
 use crate::engine::spec::Resources;
 use crate::engine::{Class, ContainerSpec, EngineError, Result};
@@ -35,7 +35,7 @@ pub(crate) fn limits(resources: &Resources) -> Result<LinuxResources> {
     Ok(all)
 }
 
-fn memory(resources: &Resources) -> Result<Option<oci_spec::runtime::LinuxMemory>> {
+fn memory(resources: &Resources) -> Result<Option<crate::oci::runtime::LinuxMemory>> {
     let mut memory = LinuxMemoryBuilder::default().build().map_err(built)?;
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let limit = resources.memory_bytes.filter(|bytes| *bytes > 0).map(signed);
@@ -52,7 +52,7 @@ fn memory(resources: &Resources) -> Result<Option<oci_spec::runtime::LinuxMemory
     Ok((memory != empty).then_some(memory))
 }
 
-fn cpu(resources: &Resources) -> Result<Option<oci_spec::runtime::LinuxCpu>> {
+fn cpu(resources: &Resources) -> Result<Option<crate::oci::runtime::LinuxCpu>> {
     let mut cpu = LinuxCpuBuilder::default().build().map_err(built)?;
     cpu.set_shares(resources.cpu_shares.filter(|shares| *shares > 0).map(|shares| shares.clamp(2, 262_144)));
     cpu.set_period(resources.cpu_period_us.filter(|us| *us > 0));
@@ -69,7 +69,7 @@ fn cpu(resources: &Resources) -> Result<Option<oci_spec::runtime::LinuxCpu>> {
     Ok((cpu != empty).then_some(cpu))
 }
 
-fn block_io(resources: &Resources) -> Result<Option<oci_spec::runtime::LinuxBlockIo>> {
+fn block_io(resources: &Resources) -> Result<Option<crate::oci::runtime::LinuxBlockIo>> {
     let mut io = LinuxBlockIoBuilder::default().build().map_err(built)?;
     io.set_weight(resources.blkio_weight.filter(|weight| *weight > 0));
     io.set_throttle_read_bps_device(throttles(&resources.device_read_bps)?);

@@ -234,8 +234,9 @@ fn check(res: &LinuxResources) -> Result<(), CgroupError> {
         }
     }
     if let Some(io) = res.block_io() {
-        let weights = io.weight().into_iter().chain(io.weight_device().iter().flatten().filter_map(|it| it.weight()));
-        for weight in weights.filter(|it| *it != 0 && !(10..=1000).contains(it)) {
+        let mut weights =
+            io.weight().into_iter().chain(io.weight_device().iter().flatten().filter_map(|it| it.weight()));
+        if let Some(weight) = weights.find(|it| *it != 0 && !(10..=1000).contains(it)) {
             return refuse("block i/o weight", weight.to_string(), "it must be 10 to 1000");
         }
     }

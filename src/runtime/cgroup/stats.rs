@@ -294,12 +294,6 @@ fn value_of(text: &str, key: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// The whole host's pressure from /proc/pressure, in the order cpu, memory, io; `None` where the kernel has none.
-pub fn host_pressure() -> [Option<Pressure>; 3] {
-    ["cpu", "memory", "io"]
-        .map(|it| std::fs::read_to_string(format!("/proc/pressure/{it}")).ok().and_then(|text| parse_pressure(&text)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

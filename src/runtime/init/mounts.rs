@@ -324,7 +324,7 @@ pub(crate) fn change_root(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<()> {
     at::fchdir(root).at(Step::Pivot, &subject)?;
     match plan.pivot {
         Pivot::JoinedNamespace => return Ok(()),
-        Pivot::PivotRoot => {
+        Pivot::Root => {
             // The old root ends up stacked on the new one at the same place; then "." is the old one, to be detached.
             mount::pivot_to_cwd().at(Step::Pivot, &subject)?;
             let old = Path::new(".");

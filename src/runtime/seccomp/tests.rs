@@ -1,3 +1,5 @@
+//! Tests of `seccomp`, beside it because they outgrew it.
+
 use proptest::prelude::*;
 
 use super::compile::{AND, AUDIT_X86, AUDIT_X86_64, JA, JEQ, JGE, JGT, LD, RET, X32_BIT};

@@ -1,3 +1,5 @@
+//! Tests of `charts`, beside it because they outgrew it.
+
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

@@ -1,3 +1,5 @@
+//! Tests of `cells`, beside it because they outgrew it.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `model`, beside it because they outgrew it.
+
 use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

@@ -1,3 +1,5 @@
+//! Tests of `paint`, beside it because they outgrew it.
+
 use std::time::Instant;
 
 use ratatui::style::{Color, Modifier};

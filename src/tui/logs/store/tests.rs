@@ -1,3 +1,5 @@
+//! Tests of `store`, beside it because they outgrew it.
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
