@@ -32,7 +32,6 @@ enum Kind {
     MemoryUsage,
     MemoryStat,
     MemoryLimit,
-    MemoryPeak,
     OomEvents,
     Pids,
     PidsLimit,
@@ -44,7 +43,7 @@ enum Kind {
 }
 
 /// Which file of a cgroup directory is what. `cpu.stat` exists in both: the unified one comes with `cgroup.controllers` beside it.
-const FILES: [(&str, Kind); 17] = [
+const FILES: [(&str, Kind); 15] = [
     ("cpuacct.usage", Kind::CpuUsageV1),
     ("cpuacct.stat", Kind::CpuTicksV1),
     ("memory.usage_in_bytes", Kind::MemoryUsage),
@@ -52,8 +51,6 @@ const FILES: [(&str, Kind); 17] = [
     ("memory.stat", Kind::MemoryStat),
     ("memory.limit_in_bytes", Kind::MemoryLimit),
     ("memory.max", Kind::MemoryLimit),
-    ("memory.max_usage_in_bytes", Kind::MemoryPeak),
-    ("memory.peak", Kind::MemoryPeak),
     ("memory.oom_control", Kind::OomEvents),
     ("memory.events", Kind::OomEvents),
     ("pids.current", Kind::Pids),
@@ -186,8 +183,10 @@ fn absorb(kind: Kind, text: &str, sample: &mut StatsSample) {
         Kind::MemoryStat => {
             sample.mem_cache_bytes = field("total_inactive_file").or_else(|| field("inactive_file")).unwrap_or(0);
         }
-        Kind::MemoryLimit => sample.mem_limit_bytes = number().filter(|bytes| *bytes < UNLIMITED).unwrap_or(0),
-        Kind::MemoryPeak => sample.mem_max_bytes = number(),
+        Kind::MemoryLimit => {
+            sample.mem_max_bytes = number().filter(|bytes| *bytes < UNLIMITED);
+            sample.mem_limit_bytes = sample.mem_max_bytes.unwrap_or(0);
+        }
         Kind::OomEvents => sample.oom_kills = field("oom_kill").unwrap_or(0),
         Kind::Pids => sample.n_pids = number().unwrap_or(0),
         Kind::PidsLimit => sample.pids_limit = number(),

@@ -28,6 +28,7 @@ pub struct StatsSample {
     pub mem_cache_bytes: u64,
     /// The limit, at most the host's memory.
     pub mem_limit_bytes: u64,
+    /// The limit set on it; `None` when none is.
     pub mem_max_bytes: Option<u64>,
     pub n_pids: u64,
     pub pids_limit: Option<u64>,
