@@ -17,6 +17,7 @@ pub mod mount;
 pub mod namespace;
 pub mod ofd;
 pub mod orphan;
+pub mod overlay;
 pub mod pidfd;
 pub mod poll;
 pub mod process;

@@ -1,16 +1,14 @@
 //! A look into a container's file system before it runs, for users and volume content: the layers stacked on a detached mount that is seen by
 //! nobody and dies with its descriptor. Called by `create` (copy-up) and `supervise` (users). Must never write, and never follow a path out.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::engine::{Class, ContainerSpec, EngineError, Result};
 use crate::runtime::user::{self, ResolvedUser, UserError};
 use crate::store::Overlay;
 
-use crate::sys::mount::{FsContext, attr};
+use crate::sys::{self, mount::attr};
 
 use super::error;
 use super::view::View;
@@ -35,41 +33,14 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
     Ok(opened.into())
 }
 
-/// Topmost first. `lowerdir+` takes one at a time, so no separator in a path can be mistaken (kernel 6.5); before that the old way.
-fn stack<'a>(dirs: impl Iterator<Item = &'a Path> + Clone) -> Result<OwnedFd> {
-    let failed = |failed: crate::sys::SysError| {
-        EngineError::new(Class::Internal, "", "cannot look into the container's file system").caused_by(&failed)
-    };
-    let one_by_one = || {
-        let context = FsContext::open(c"overlay")?;
-        for dir in dirs.clone() {
-            context.set(c"lowerdir+", &c_path(dir))?;
-        }
-        context.create()?;
-        context.mount(attr::RDONLY | attr::NODEV | attr::NOSUID | attr::NOEXEC)
-    };
-    let joined = || {
-        let context = FsContext::open(c"overlay")?;
-        let escaped = dirs.clone().map(|dir| escape(dir.as_os_str().as_bytes())).collect::<Vec<_>>().join(&b':');
-        context.set(c"lowerdir", &CString::new(escaped).unwrap_or_default())?;
-        context.create()?;
-        context.mount(attr::RDONLY | attr::NODEV | attr::NOSUID | attr::NOEXEC)
-    };
-    one_by_one().or_else(|_: crate::sys::SysError| joined()).map_err(failed)
-}
-
-/// Paths come from our own store, whose root held no zero byte when it was opened.
-fn c_path(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
-}
-
-/// Overlay's own escapes in `lowerdir`.
-fn escape(path: &[u8]) -> Vec<u8> {
-    let escaped = path.iter().flat_map(|byte| match byte {
-        b':' | b'\\' => vec![b'\\', *byte],
-        byte => vec![*byte],
-    });
-    escaped.collect()
+/// Topmost first, read-only.
+fn stack<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<OwnedFd> {
+    let lowers: Vec<&Path> = dirs.collect();
+    let attrs = attr::RDONLY | attr::NODEV | attr::NOSUID | attr::NOEXEC;
+    let stacked = sys::overlay::Overlay { lowers: &lowers, changes: None, attrs };
+    stacked.mount().map_err(|failed| {
+        EngineError::new(Class::Internal, "", "cannot look into the container's file system").caused_by(&failed.source)
+    })
 }
 
 /// Whom the container runs as, from its own passwd and group.

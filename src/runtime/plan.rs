@@ -10,6 +10,7 @@ use crate::oci::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNam
 use crate::sys::at::{self, Confined, NodeKind};
 use crate::sys::clone::NsFlags;
 use crate::sys::mount::{self, Depth, Propagation, SetAttr};
+use crate::sys::overlay::{Changes, Overlay, Sync};
 use crate::sys::process as sysproc;
 use mounts::MountPlan;
 use process::ProcessPlan;
@@ -235,55 +236,13 @@ pub(crate) fn open_root(path: &Path, propagation: Propagation) -> Result<OwnedFd
 
 /// A detached overlay: nothing of it is ever visible in the host's mount namespace.
 fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, is_volatile: bool) -> Result<OwnedFd> {
-    let subject = upper.display();
-    let fs = mount::FsContext::open(c"overlay").at(Step::Overlay, &subject)?;
-    let explain = |err: crate::sys::SysError| {
-        let mut error = RuntimeError::with_errno(Step::Overlay, subject.to_string(), err.errno);
-        if let Some(message) = fs.message() {
-            error.subject = format!("{subject} ({message})");
-        }
-        error
-    };
-    let set = |key: &std::ffi::CStr, path: &Path| -> Result<()> {
-        let value = at::prepare(path).map_err(explain)?;
-        fs.set(key, &value).map_err(explain)
-    };
-    // `lowerdir+` takes one layer at a time (6.5): no length limit and no escaping of colons. Before it, one joined string.
-    for lower in lowers {
-        if let Err(first) = set(c"lowerdir+", lower) {
-            if lower != &lowers[0] {
-                return Err(first);
-            }
-            set(c"lowerdir", Path::new(&joined(lowers)))?;
-            break;
-        }
-    }
-    set(c"upperdir", upper)?;
-    set(c"workdir", work)?;
-    if is_volatile {
-        // No sync of the upper file system at the end: for containers whose files die with them.
-        fs.set_flag(c"volatile").map_err(explain)?;
-    }
-    fs.create().map_err(explain)?;
-    fs.mount(0).map_err(explain)
-}
-
-/// Layers in the one-string form: colons and backslashes inside a path are escaped.
-fn joined(lowers: &[PathBuf]) -> std::ffi::OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut out = Vec::new();
-    for (idx, lower) in lowers.iter().enumerate() {
-        if idx > 0 {
-            out.push(b':');
-        }
-        for byte in lower.as_os_str().as_bytes() {
-            if matches!(byte, b':' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(*byte);
-        }
-    }
-    std::ffi::OsString::from_vec(out)
+    let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+    let sync = if is_volatile { Sync::Volatile } else { Sync::Written };
+    let stacked = Overlay { lowers: &lowers, changes: Some(Changes { upper, work, sync }), attrs: 0 };
+    stacked.mount().map_err(|failed| {
+        let said = failed.message.map_or_else(String::new, |message| format!(" ({message})"));
+        RuntimeError::with_errno(Step::Overlay, format!("{}{said}", upper.display()), failed.source.errno)
+    })
 }
 
 /// The nodes that every container has (runtime spec, "Default Devices").
