@@ -165,6 +165,8 @@ impl Core {
                     remove_empty_cgroup(&entry.path());
                 }
             }
+            // Neither goes while a container is below it: the kernel refuses.
+            let _ = std::fs::remove_dir(&dir).and_then(|()| std::fs::remove_dir(base.join("orlop")));
         }
     }
 }

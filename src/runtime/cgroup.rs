@@ -34,6 +34,8 @@ use crate::oci::runtime::LinuxResources;
 
 /// How long [`Cgroup::destroy`] waits for dying processes to leave.
 const DESTROY_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a cgroup is made anew when a parent goes meanwhile.
+const MAKE_ATTEMPTS: usize = 20;
 const RECORD_VERSION: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +163,7 @@ impl Cgroup {
             }
             Err(err) => {
                 cgroup.members.iter().for_each(remove_member);
+                cgroup.remove_own_parents();
                 Err(err)
             }
         }
@@ -173,8 +176,7 @@ impl Cgroup {
         res: Option<&LinuxResources>,
     ) -> Result<Vec<String>, CgroupError> {
         for hierarchy in layout.hierarchies {
-            let member = make_member(hierarchy, names)?;
-            self.members.push(member);
+            self.members.push(make_member_again(&hierarchy, names)?);
         }
         let Some(res) = res else { return Ok(Vec::new()) };
         let mut limits = Limits::new(self);
@@ -343,7 +345,7 @@ impl Cgroup {
         }
     }
 
-    /// Removes the cgroup and all below it, waiting up to 5 s for dying processes to leave. Removing what is gone
+    /// Removes the cgroup, all below it and such parents as only it needed, waiting up to 5 s for dying processes to leave. Removing what is gone
     /// already is fine. Every hierarchy is tried; the first error is reported.
     pub fn destroy(self) -> Result<(), CgroupError> {
         let deadline = Instant::now() + DESTROY_DEADLINE;
@@ -356,7 +358,21 @@ impl Cgroup {
             });
             first = first.and(done);
         }
+        self.remove_own_parents();
         first
+    }
+
+    /// Parents that we made go with the last cgroup below them; one in use stays, as the kernel refuses.
+    fn remove_own_parents(&self) {
+        let n = path::components(&self.path).map_or(0, |names| path::n_own_parents(&names));
+        for member in &self.members {
+            for parent in member.dir.path().ancestors().skip(1).take(n) {
+                match std::fs::remove_dir(parent) {
+                    Err(err) if !is_gone(&err) => break,
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// What a container should see below /sys/fs/cgroup: with v2 alone one mount, else one per hierarchy in a tmpfs.
@@ -401,6 +417,17 @@ impl From<bool> for Driver {
 fn raw(fd: BorrowedFd<'_>) -> i32 {
     use std::os::fd::AsRawFd;
     fd.as_raw_fd()
+}
+
+/// Another container's end may take a parent away between its making and the making of what belongs into it.
+fn make_member_again(hierarchy: &Hierarchy, names: &[String]) -> Result<Member, CgroupError> {
+    for _ in 0..MAKE_ATTEMPTS {
+        match make_member(hierarchy.clone(), names) {
+            Err(CgroupError::Create { source, .. } | CgroupError::Write { source, .. }) if is_gone(&source) => {}
+            done => return done,
+        }
+    }
+    make_member(hierarchy.clone(), names)
 }
 
 fn make_member(mut hierarchy: Hierarchy, names: &[String]) -> Result<Member, CgroupError> {

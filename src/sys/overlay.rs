@@ -50,24 +50,31 @@ impl From<SysError> for OverlayError {
     }
 }
 
+/// By the version: asking an older kernel costs a line in its log each time.
+fn takes_layers_one_by_one() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    is_since(&release, (6, 5))
+}
+
+/// `6.18.44-cloud` is since 6.5. What is no version counts as new.
+fn is_since(release: &str, wanted: (u32, u32)) -> bool {
+    let mut parts = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let (Some(major), Some(minor)) = (parts.next(), parts.next()) else { return true };
+    (major, minor) >= wanted
+}
+
 impl Overlay<'_> {
     /// A detached mount of it.
     ///
     /// # Errors
     /// EINVAL for directories that overlay refuses (its message then says which), ENODEV without overlay, EPERM without the right.
     pub fn mount(&self) -> std::result::Result<OwnedFd, OverlayError> {
-        let context = FsContext::open(c"overlay")?;
-        let failed = match self.configure(&context).and_then(|()| context.mount(self.attrs)) {
-            Ok(tree) => return Ok(tree),
-            Err(source) => OverlayError { source, message: context.message().filter(|text| !text.is_empty()) },
-        };
-        // Before 6.5 overlay takes no `lowerdir+` and has no words for it but "invalid argument".
-        let is_old = failed.message.as_ref().is_none_or(|text| text.contains("lowerdir+"));
-        if failed.source.errno == Errno::EINVAL && is_old {
-            self.mount_the_old_way().map_err(Into::into)
-        } else {
-            Err(failed)
+        if !takes_layers_one_by_one() {
+            return Ok(self.mount_the_old_way()?);
         }
+        let context = FsContext::open(c"overlay")?;
+        let mounted = self.configure(&context).and_then(|()| context.mount(self.attrs));
+        mounted.map_err(|source| OverlayError { source, message: context.message().filter(|text| !text.is_empty()) })
     }
 
     fn configure(&self, context: &FsContext) -> Result<()> {
@@ -129,6 +136,15 @@ impl Overlay<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (release, is_new) in
+            [("6.1.0-56-cloud-amd64", false), ("6.5-rc1", true), ("6.18.44", true), ("5.15", false), ("?", true)]
+        {
+            assert_eq!(is_since(release, (6, 5)), is_new, "{release}");
+        }
+    }
 
     #[test]
     fn both_ways_give_the_same_tree() {

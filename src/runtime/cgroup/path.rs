@@ -25,6 +25,19 @@ pub(super) fn components(path: &Path) -> Result<Vec<String>, CgroupError> {
     Ok(names)
 }
 
+/// How many of a cgroup's nearest parents are this engine's own making, so that the last container below takes them along: all of
+/// `/orlop/…` and `/orlop-…/…`, and a store's directory (12 hexadecimal digits above a container's 64) under anybody's parent.
+pub(super) fn n_own_parents(names: &[String]) -> usize {
+    let is_hex = |name: &str, n: usize| name.len() == n && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match names {
+        [top, parents @ .., _] if top == "orlop" || (top.starts_with("orlop-") && !top.ends_with(".slice")) => {
+            parents.len() + 1
+        }
+        [_, .., store, id] if is_hex(store, 12) && is_hex(id, 64) => 1,
+        _ => 0,
+    }
+}
+
 /// systemd's form `slice:prefix:name` as a cgroupfs path: `user-1000.slice:orlop:abc` →
 /// `/user.slice/user-1000.slice/orlop-abc.scope`. An empty slice means `system.slice`.
 ///
@@ -74,6 +87,22 @@ fn expand_slice(slice: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn only_own_parents_are_taken_along() {
+        let id = "a".repeat(64);
+        for (path, n) in [
+            (format!("/orlop/0123456789ab/{id}"), 2),
+            (format!("/site/0123456789ab/{id}"), 1),
+            (format!("/docker/{id}"), 0),
+            ("/orlop-test/x".to_owned(), 1),
+            ("/orlop.slice/orlop-a.slice/x.scope".to_owned(), 0),
+            ("/orlop-a.slice/x.scope".to_owned(), 0),
+            ("/orlop".to_owned(), 0),
+        ] {
+            assert_eq!(n_own_parents(&components(Path::new(&path)).unwrap()), n, "{path}");
+        }
+    }
 
     #[test]
     fn systemd_form() {
