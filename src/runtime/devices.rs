@@ -249,6 +249,10 @@ impl Filter {
         ];
         for rule in self.rules.iter().rev() {
             code.extend(block(rule));
+            if rule.key == Key::ALL && rule.access == EVERYTHING {
+                // It decides everything that comes to it, and the kernel refuses a program with instructions that none reaches.
+                return code;
+            }
         }
         code.extend([insn(MOV_IMM, 0, 0, 0, 0), insn(EXIT, 0, 0, 0, 0)]);
         code
@@ -506,7 +510,19 @@ mod tests {
             let filter = filter(&rules);
             let kind = Some(if is_block { Kind::Block } else { Kind::Char });
             let key = Key { kind, major: Some(major), minor: Some(minor) };
-            prop_assert_eq!(interpret(&filter.program(), key, access), filter.allows(key, access));
+            let code = filter.program();
+            prop_assert_eq!(interpret(&code, key, access), filter.allows(key, access));
+            let mut reached = vec![false; code.len()];
+            let mut next = vec![0];
+            while let Some(at) = next.pop() {
+                if std::mem::replace(&mut reached[at], true) {
+                    continue;
+                }
+                let jump = matches!(code[at].code, JNE_IMM | JNE_REG | JEQ_IMM).then(|| at + 1 + code[at].offset as usize);
+                next.extend(jump);
+                next.extend((code[at].code != EXIT).then_some(at + 1));
+            }
+            prop_assert!(reached.iter().all(|it| *it), "the kernel refuses instructions that none reaches");
         }
 
         #[test]

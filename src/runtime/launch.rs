@@ -248,7 +248,13 @@ fn make_cgroup(spec: &Spec, id: &str, systemd: bool) -> Result<(Cgroup, Vec<Stri
     let path = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     Cgroup::create(&path.unwrap_or(own), resources, systemd)
-        .map_err(|err| RuntimeError::new(Step::Cgroup, format!("({err})")))
+        .map_err(|err| RuntimeError::new(Step::Cgroup, format!("({})", with_causes(&err))))
+}
+
+/// `cannot limit devices of cgroup /x: cannot load the filter: invalid argument`.
+fn with_causes(err: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(err.source(), |cause| cause.source());
+    causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Removes a cgroup that nothing runs in; the first error is the one that counts.

@@ -236,7 +236,7 @@ fn frozen_processes_stand_still_and_thawed_ones_go_on() {
 fn kill_all_reaches_everybody_and_keeps_the_state() {
     let group = Group::new("kill", nothing());
     let mut tree = group
-        .spawn("for i in 1 2 3 4 5; do sleep 60 & done; (sleep 60; true) & trap 'exit 7' TERM; while :; do wait; done");
+        .spawn("trap 'exit 7' TERM; for i in 1 2 3 4 5; do sleep 60 & done; (sleep 60; true) & while :; do wait; done");
     until("all are there", || group.pids().unwrap().len() >= 7);
     group.kill_all(15).unwrap();
     assert_eq!(tree.wait().unwrap().code(), Some(7));
