@@ -23,6 +23,25 @@
 //! 1  sys      oci                system calls, all `unsafe`; OCI spec types
 //! 0  stdx                        std extensions
 //! ```
+//!
+//! # Where do I change …?
+//! | what | where |
+//! |--|--|
+//! | a key, its help, the footer | one row in `tui/action.rs`; presets in `assets/keys/` |
+//! | a colour | `themes/*.toml`; roles in `tui/theme.rs` |
+//! | what a pane shows | `tui/pages/`, one feature a file |
+//! | what happens on a key or an answer | `tui/update.rs` (pure); what it asks of the engine: `tui/executor.rs` |
+//! | how log lines are read, searched, painted | `tui/logs/` |
+//! | a flag of a verb | `cli/args/`; what it prints: `cli/verbs/`, `cli/table.rs`; `api/` for docker's JSON |
+//! | what create, start, stop mean | `embedded/lifecycle.rs`; the OCI document they lead to: `embedded/spec/` |
+//! | what is put right after a crash | `embedded/recover.rs`, `shim::bury` |
+//! | restarts, health checks, attach, the log file | `shim/supervisor/`, `shim/log/` |
+//! | how an image comes in, how a layer is unpacked | `store/load.rs`, `store/import.rs`, `store/extract.rs` |
+//! | a step of a container's start | `runtime/plan.rs` decides it, `runtime/init.rs` does it |
+//! | a limit | `runtime/cgroup/limits.rs` |
+//! | what system calls a container may make | `runtime/seccomp/profile.rs` |
+//! | a system call | `sys/`, one a function |
+//! | a house rule | `tests/tidy.rs` |
 
 pub mod api;
 pub mod cli;
