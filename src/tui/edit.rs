@@ -11,8 +11,8 @@ const MAX_LEN: usize = 16 << 10;
 /// Text with a cursor. The cursor stands between characters.
 #[derive(Clone, Debug)]
 pub struct LineEdit {
-    /// Always one line.
-    area: TextArea<'static>,
+    /// Always one line. Boxed: forms hold many values, few of them text that is being typed.
+    area: Box<TextArea<'static>>,
 }
 
 /// What a key did to a line.
@@ -44,7 +44,7 @@ impl LineEdit {
     pub fn new(text: impl Into<String>) -> Self {
         let mut area = TextArea::new(vec![one_line(&text.into())]);
         area.move_cursor(CursorMove::End);
-        Self { area }
+        Self { area: Box::new(area) }
     }
 
     pub fn text(&self) -> &str {
