@@ -10,6 +10,8 @@ mod embedded;
 mod peers;
 #[path = "kernel/runtime.rs"]
 mod runtime;
+#[path = "kernel/seccomp.rs"]
+mod seccomp;
 #[path = "kernel/shim.rs"]
 mod shim;
 #[path = "kernel/store.rs"]

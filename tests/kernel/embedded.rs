@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CHILD_ROOT: &str = "ORLOP_TEST_CHILD_ROOT";
 
 /// A store of its own in a temporary directory, with one image.
-struct Lab {
+pub(crate) struct Lab {
     dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
     engine: Arc<Embedded>,
@@ -55,7 +55,7 @@ fn open(root: &Path) -> Arc<Embedded> {
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::at(tempfile::Builder::new().prefix("orlop-kernel-").tempdir().unwrap())
     }
 
@@ -91,7 +91,7 @@ impl Lab {
     }
 
     /// Runs to the end: the exit code and everything it wrote.
-    fn output(&self, spec: &ContainerSpec) -> (i32, String) {
+    pub(crate) fn output(&self, spec: &ContainerSpec) -> (i32, String) {
         let id = self.run(spec);
         let exit = self.block_on(self.engine.containers().wait(&id, WaitCondition::NotRunning)).unwrap();
         let text = self.log(&id);
@@ -199,7 +199,7 @@ impl Lab {
     }
 }
 
-fn sh(script: &str) -> ContainerSpec {
+pub(crate) fn sh(script: &str) -> ContainerSpec {
     let cmd = ["sh", "-c", script].iter().map(|word| (*word).to_owned()).collect();
     ContainerSpec {
         image: "busybox".to_owned(),
