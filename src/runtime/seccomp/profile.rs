@@ -1,6 +1,8 @@
 //! The profile of containers that ask for none: docker's allow-list, with what a capability opens added where it is held.
 //! At least as strict as docker's: AF_ALG (CVE-2026-31431) and AF_VSOCK sockets, key rings, io_uring, userfaultfd, bpf
 //! and new user namespaces are refused; clone3 answers ENOSYS, because its flags lie in memory where no filter can look.
+//! The same is true of socketcall(2) of 32-bit x86: it stays allowed, as 32-bit C libraries need it for any socket, and so a 32-bit program
+//! can still ask for those two families.
 
 use crate::oci::runtime::{
     Arch, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator,
