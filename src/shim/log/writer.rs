@@ -126,7 +126,8 @@ impl LogWriter {
         let n_written = self.write_batch(&batch);
         if n_written < batch.len() {
             let lost = &batch[n_written..];
-            self.trouble.lost_lines += memchr::memchr_iter(b'\n', lost).count() as u64;
+            // A line that a pause split into parts is one line.
+            self.trouble.lost_lines += count_full(lost);
             self.trouble.lost_bytes += lost.len() as u64;
         }
         self.batch = batch;
