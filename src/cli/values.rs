@@ -135,31 +135,12 @@ pub fn restart(text: &str) -> Result<RestartPolicy> {
     }
 }
 
-const ULIMITS: [&str; 16] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-    "as",
-];
-
 /// `name=soft[:hard]`
 pub fn ulimit(text: &str) -> Result<Ulimit> {
     let flag = "--ulimit";
     let shape = || bad(flag, text, format!("invalid ulimit argument: {text}"));
     let (name, limits) = text.split_once('=').ok_or_else(shape)?;
-    if !ULIMITS.contains(&name) {
+    if !Ulimit::NAMES.contains(&name) {
         return Err(bad(flag, text, format!("invalid ulimit type: {name}")));
     }
     let (soft, hard) = limits.split_once(':').map_or((limits, None), |(soft, hard)| (soft, Some(hard)));

@@ -196,28 +196,8 @@ fn check_security(spec: &ContainerSpec) -> Result<()> {
     Ok(())
 }
 
-/// Docker's names are those of setrlimit without `RLIMIT_`.
-pub(crate) const ULIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 fn check_ulimit(ulimit: &Ulimit) -> Result<()> {
-    if !ULIMITS.contains(&ulimit.name.as_str()) {
+    if !Ulimit::NAMES.contains(&ulimit.name.as_str()) {
         return Err(invalid(&ulimit.name, format!("invalid ulimit type: {}", ulimit.name)));
     }
     let is_below = |soft: i64, hard: i64| hard == -1 || (soft != -1 && soft <= hard);

@@ -146,6 +146,28 @@ pub struct Ulimit {
     pub hard: i64,
 }
 
+impl Ulimit {
+    /// Docker's names: those of setrlimit without `RLIMIT_`.
+    pub const NAMES: [&str; 16] = [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+}
+
 /// When a container that ended is started again by its shim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {

@@ -20,7 +20,7 @@ pub const DEFAULT_NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Character devices that every container may open: the nodes above, console, ptmx and all of devpts.
-const DEFAULT_ALLOWED: [(i64, Option<i64>); 9] = [
+pub const DEFAULT_ALLOWED: [(i64, Option<i64>); 9] = [
     (1, Some(3)),
     (1, Some(5)),
     (1, Some(7)),

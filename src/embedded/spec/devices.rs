@@ -9,21 +9,9 @@ use crate::oci::runtime::{
 use nix::sys::stat::{major, minor};
 
 use crate::engine::{Class, ContainerSpec, EngineError, Result};
+use crate::runtime::devices;
 
 use super::build as built;
-
-/// Usable in every container: null, zero, full, random, urandom, tty, console, ptmx and the container's own terminals.
-const ALLOWED: [(i64, Option<i64>); 9] = [
-    (1, Some(3)),
-    (1, Some(5)),
-    (1, Some(7)),
-    (1, Some(8)),
-    (1, Some(9)),
-    (5, Some(0)),
-    (5, Some(1)),
-    (5, Some(2)),
-    (136, None),
-];
 
 /// How deep below /dev a privileged container's devices are looked for.
 const MAX_DEPTH: usize = 4;
@@ -68,7 +56,7 @@ pub(super) fn rules(spec: &ContainerSpec) -> Result<Vec<LinuxDeviceCgroup>> {
     }
     let deny = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build().map_err(built)?;
     let mut all = vec![deny, rule(LinuxDeviceType::C, None, None, "m")?, rule(LinuxDeviceType::B, None, None, "m")?];
-    for (major, minor) in ALLOWED {
+    for (major, minor) in devices::DEFAULT_ALLOWED {
         all.push(rule(LinuxDeviceType::C, Some(major), minor, "rwm")?);
     }
     for text in &spec.resources.devices {
