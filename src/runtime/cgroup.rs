@@ -34,6 +34,8 @@ use crate::oci::runtime::LinuxResources;
 
 /// How long [`Cgroup::destroy`] waits for dying processes to leave.
 const DESTROY_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a new cgroup waits for the dead of an old one of the same name to leave.
+const REPLACE_DEADLINE: Duration = Duration::from_secs(1);
 /// How often a cgroup is made anew when a parent goes meanwhile.
 const MAKE_ATTEMPTS: usize = 20;
 const RECORD_VERSION: u32 = 1;
@@ -463,8 +465,8 @@ fn make_leaf(parent: &Dir, name: &str) -> Result<Dir, CgroupError> {
         return Err(CgroupError::InUse { path: child.path().to_owned(), n_processes });
     }
     let path = child.path().to_owned();
-    let removed = child.remove_below().and_then(|()| parent.remove_child(name));
-    removed.map_err(|errno| CgroupError::Create { path, source: errno.into() })?;
+    remove_in_time(parent, &child, name, Instant::now() + REPLACE_DEADLINE)
+        .map_err(|errno| CgroupError::Create { path, source: errno.into() })?;
     parent.make(name).map(|(child, _)| child)
 }
 
@@ -590,12 +592,17 @@ fn destroy_member(member: &Member, deadline: Instant) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     };
     let Ok(parent) = Dir::open(parent) else { return Ok(()) };
+    remove_in_time(&parent, &member.dir, name, deadline)
+}
+
+/// Removes `dir`, which is called `name` in `parent`, and all below it; asks again until the deadline while dying processes leave it.
+fn remove_in_time(parent: &Dir, dir: &Dir, name: &str, deadline: Instant) -> Result<(), Errno> {
     let mut pause = Duration::from_micros(100);
     loop {
         let done = match parent.remove_child(name) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             // Child cgroups that the container made for itself show as EBUSY or ENOTEMPTY too.
-            Err(Errno::EBUSY | Errno::ENOTEMPTY) => member.dir.remove_below().and(Err(Errno::EBUSY)),
+            Err(Errno::EBUSY | Errno::ENOTEMPTY) => dir.remove_below().and(Err(Errno::EBUSY)),
             Err(errno) => return Err(errno),
         };
         if Instant::now() >= deadline {
