@@ -8,6 +8,8 @@
 //! Cancel safety: every future may be dropped at any await; dropping a stream ends the work behind it.
 
 pub mod attach;
+pub mod auth;
+pub mod changes;
 pub mod container;
 pub mod error;
 pub mod event;
@@ -30,6 +32,8 @@ use async_trait::async_trait;
 use futures_core::Stream;
 
 pub use attach::{AttachOptions, Attached, Input, Output, TtySize};
+pub use auth::{Credentials, RegistryAuth};
+pub use changes::{Change, ChangeKind, CommitContainer, CopiedPath, CopyInto, LayerFiles};
 pub use container::{
     ContainerDetail, ContainerId, ContainerSummary, CreatedContainer, Exit, Health, HealthStatus, ListContainers,
     ProcessTable, RemoveContainer, StopOptions, UpdateContainer, WaitCondition,
@@ -39,8 +43,8 @@ pub use event::{Event, EventAction, EventKind, EventsQuery};
 pub use exec::{ExecDetail, ExecSpec};
 pub use filter::Filters;
 pub use image::{
-    HistoryEntry, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage, PruneReport, RemoveImage,
-    RemovedImage,
+    FoundImage, HistoryEntry, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage, PruneReport, PullImage,
+    PulledImage, PushImage, PushedImage, RemoveImage, RemovedImage, SearchImages,
 };
 pub use logs::{LogChunk, LogEntry, LogStream, LogsQuery, StreamKind};
 pub use network::NetworkSummary;
@@ -55,6 +59,9 @@ pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
 
 /// Bytes flowing into an engine: an archive to load, a root file system to import. Blocking reader, moved to a blocking thread by engines.
 pub type Reader = Box<dyn std::io::Read + Send>;
+
+/// Bytes flowing out of an engine: an archive. Blocking writer, moved to a blocking thread by engines.
+pub type Writer = Box<dyn std::io::Write + Send>;
 
 /// Everything an engine offers, by resource. Cheap to clone behind `Arc`.
 pub trait Engine: Send + Sync {
@@ -104,6 +111,30 @@ pub trait Containers: Send + Sync {
     async fn top(&self, ctr: &str, ps_args: &str) -> Result<ProcessTable>;
     /// Removes all stopped containers that match.
     async fn prune(&self, filters: &Filters) -> Result<PruneReport>;
+    /// What the container's file system has that its image has not, in order of path.
+    async fn changes(&self, _ctr: &str) -> Result<Vec<Change>> {
+        Err(not_offered("changes of a container's file system"))
+    }
+    /// Writes the container's whole file system as a tar. Blocking writer, moved to a blocking thread.
+    async fn export(&self, _ctr: &str, _to: Writer) -> Result<()> {
+        Err(not_offered("export"))
+    }
+    /// Makes an image from the container's present file system; returns its id.
+    async fn commit(&self, _ctr: &str, _options: &CommitContainer) -> Result<String> {
+        Err(not_offered("commit"))
+    }
+    /// Facts about one path in the container, running or not. `NotFound` as docker words it.
+    async fn stat_path(&self, _ctr: &str, _path: &str) -> Result<CopiedPath> {
+        Err(not_offered("cp"))
+    }
+    /// Writes a file or directory of the container as a tar whose first entry is its last name. Blocking writer, moved to a blocking thread.
+    async fn copy_from(&self, _ctr: &str, _path: &str, _to: Writer) -> Result<CopiedPath> {
+        Err(not_offered("cp"))
+    }
+    /// Unpacks a tar into an existing directory of the container; nothing resolves outside its root.
+    async fn copy_into(&self, _ctr: &str, _options: &CopyInto, _tar: Reader) -> Result<()> {
+        Err(not_offered("cp"))
+    }
 }
 
 /// Commands run inside a running container.
@@ -138,7 +169,24 @@ pub trait Images: Send + Sync {
     #[expect(clippy::wrong_self_convention, reason = "the verb is from-host")]
     async fn from_host(&self, reference: &str, paths: &[String], progress: Progress) -> Result<LoadedImage>;
     /// Writes the images as one archive that docker, podman and orlop load. Blocking writer, moved to a blocking thread.
-    async fn save(&self, images: &[String], to: Box<dyn std::io::Write + Send>) -> Result<()>;
+    async fn save(&self, images: &[String], to: Writer) -> Result<()>;
+    /// Fetches an image from its registry; it is there whole or not at all. A dropped future leaves a partial that the next pull goes on from.
+    /// Progress parts are short layer digests (12 hex).
+    async fn pull(&self, _request: &PullImage, _progress: Progress) -> Result<Vec<PulledImage>> {
+        Err(not_offered("pull"))
+    }
+    /// Sends an image to its registry; what the registry has already is not sent again.
+    async fn push(&self, _request: &PushImage, _progress: Progress) -> Result<Vec<PushedImage>> {
+        Err(not_offered("push"))
+    }
+    /// Asks a registry for repositories by name.
+    async fn search(&self, _query: &SearchImages) -> Result<Vec<FoundImage>> {
+        Err(not_offered("search"))
+    }
+    /// What each layer added, changed and removed, bottom first.
+    async fn layer_files(&self, _image: &str) -> Result<Vec<LayerFiles>> {
+        Err(not_offered("the files of each layer"))
+    }
 }
 
 #[async_trait]
@@ -167,6 +215,14 @@ pub trait System: Send + Sync {
     /// Events as they happen, after those kept since `query.since`. The subscription stands when this returns: subscribe first, list second.
     async fn events(&self, query: &EventsQuery) -> Result<BoxStream<Event>>;
     async fn disk_usage(&self) -> Result<DiskUsage>;
+    /// Proves credentials to a registry; returns an identity token to keep instead of the password where the registry gives one.
+    async fn login(&self, _auth: &RegistryAuth) -> Result<Option<String>> {
+        Err(not_offered("login"))
+    }
+}
+
+fn not_offered(what: &str) -> EngineError {
+    EngineError::unsupported(format!("{what}: this engine does not offer it"))
 }
 
 /// Whether to go on where an engine would refuse to be safe.

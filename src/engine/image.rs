@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::Credentials;
 use super::filter::Filters;
 use super::spec::HealthCheck;
 
@@ -118,4 +119,67 @@ pub struct ImportImage {
 pub struct PruneReport {
     pub removed: Vec<String>,
     pub reclaimed_bytes: u64,
+}
+
+/// What to pull.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullImage {
+    /// As typed: `name`, `name:tag`, `host:port/name@sha256:…`.
+    pub reference: String,
+    /// `os/arch[/variant]`; the engine's own when absent.
+    pub platform: Option<String>,
+    /// Every tag of the repository.
+    pub all_tags: bool,
+    pub credentials: Credentials,
+}
+
+/// One image that a pull made sure of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PulledImage {
+    /// Full reference with registry and tag.
+    pub reference: String,
+    /// `sha256:…` of the manifest or index that the registry names so.
+    pub digest: String,
+    /// `sha256:…` of the config.
+    pub id: String,
+    /// Nothing had to be fetched.
+    pub was_up_to_date: bool,
+}
+
+/// What to push.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushImage {
+    pub reference: String,
+    pub all_tags: bool,
+    pub credentials: Credentials,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushedImage {
+    /// The tag alone, as docker prints it.
+    pub tag: String,
+    /// `sha256:…` of the manifest.
+    pub digest: String,
+    /// Bytes of the manifest.
+    pub size_bytes: u64,
+}
+
+/// What to look for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchImages {
+    /// `term`, or `host[:port]/term` for another registry than Docker Hub.
+    pub term: String,
+    /// At most this many rows, 1 to 100; 25 when absent.
+    pub limit: Option<u32>,
+    /// `is-official stars`.
+    pub filters: Filters,
+    pub credentials: Credentials,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundImage {
+    pub name: String,
+    pub description: String,
+    pub n_stars: u64,
+    pub is_official: bool,
 }
