@@ -4,6 +4,8 @@
 
 #[path = "kernel/cgroup.rs"]
 mod cgroup;
+#[path = "kernel/crowd.rs"]
+mod crowd;
 #[path = "kernel/embedded.rs"]
 mod embedded;
 #[path = "kernel/peers.rs"]
@@ -16,3 +18,5 @@ mod seccomp;
 mod shim;
 #[path = "kernel/store.rs"]
 mod store;
+#[path = "kernel/survival.rs"]
+mod survival;

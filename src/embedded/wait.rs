@@ -1,8 +1,11 @@
 //! `wait`: the end of a container, or its removal. Called by `containers`. Everything that could happen next is being listened to before the
 //! first await, so that whoever polls once and then starts the container misses nothing.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::engine::container::Status;
 use crate::engine::{Class, EngineError, Event, EventKind, Exit, Result, WaitCondition};
 use crate::shim::Request;
 use crate::shim::protocol::Answer;
@@ -10,8 +13,11 @@ use crate::stdx::ids::Id;
 
 use super::Core;
 use super::events::Follower;
-use super::view::View;
+use super::view::{STATE, View};
 use super::wire::Link;
+
+/// What no event tells is looked for this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a wait listens to.
 pub(crate) struct Wait {
@@ -19,6 +25,8 @@ pub(crate) struct Wait {
     view: View,
     condition: WaitCondition,
     journal: Follower,
+    /// Which state file was there at the registration: one that replaces it tells of a start that failed, which the journal does not.
+    state_file: Option<u64>,
     /// A shim and the number of the request that it answers at the end.
     shim: Option<(Link, u64)>,
 }
@@ -28,7 +36,9 @@ impl Core {
     pub(crate) fn register_wait(self: &Arc<Self>, ctr: &str, condition: WaitCondition) -> Result<Wait> {
         let journal = Follower::from_now(&self.store.events())?;
         // As written: putting a dead shim's state right may wait for a lock, and is done later where that is allowed.
-        let view = self.view_as_written(&self.find(ctr)?)?.ok_or_else(|| EngineError::no_such_container(ctr))?;
+        let id = self.find(ctr)?;
+        let state_file = self.state_file(&id);
+        let view = self.view_as_written(&id)?.ok_or_else(|| EngineError::no_such_container(ctr))?;
         let shim = match Link::connect(&self.run_dir(&view.id))? {
             // Removal is told by the journal, whoever does it.
             Some(mut link) if condition != WaitCondition::Removed => {
@@ -41,7 +51,12 @@ impl Core {
             }
             _ => None,
         };
-        Ok(Wait { core: Arc::clone(self), view, condition, journal, shim })
+        Ok(Wait { core: Arc::clone(self), view, condition, journal, state_file, shim })
+    }
+
+    /// Every write of a state makes a new file.
+    fn state_file(&self, id: &Id) -> Option<u64> {
+        std::fs::metadata(self.container_dir(id).join(STATE)).ok().map(|meta| meta.ino())
     }
 }
 
@@ -117,11 +132,30 @@ impl Wait {
             if !self.core.container_dir(&self.view.id).exists() {
                 return last.ok_or_else(|| removed_while_waiting(&self.view));
             }
-            let next = tokio::time::timeout(std::time::Duration::from_secs(2), self.journal.readable());
+            if until_removed.is_none()
+                && let Some(exit) = self.failed_start()?
+            {
+                return Ok(exit);
+            }
+            let next = tokio::time::timeout(LOOK_AGAIN, self.journal.readable());
             if let Ok(failed) = next.await {
                 failed?;
             }
         }
+    }
+
+    /// The exit of a start that failed since the registration: nothing ran, so no `die` tells of it.
+    fn failed_start(&mut self) -> Result<Option<Exit>> {
+        let now = self.core.state_file(&self.view.id);
+        if now == self.state_file {
+            return Ok(None);
+        }
+        let run = self.core.run_state(&self.view.id)?;
+        let is_up = matches!(run.state.status, Status::Running | Status::Paused | Status::Restarting);
+        if is_up {
+            self.state_file = now;
+        }
+        Ok(run.state.exit.filter(|exit| !is_up && exit.error.is_some()))
     }
 }
 

@@ -488,6 +488,12 @@ fn inherit_cpuset(parent: &Dir, child: &Dir, file: &'static str) -> Result<(), C
     if child.read_opt(file).is_none_or(|now| !now.trim().is_empty()) {
         return Ok(());
     }
+    // Whoever made the parent just now may not have got to this yet; without a value here nothing could enter (ENOSPC).
+    if parent.read_opt(file).is_some_and(|value| value.trim().is_empty())
+        && let Some(above) = parent.path().parent()
+    {
+        inherit_cpuset(&Dir::open(above)?, parent, file)?;
+    }
     let value = parent.read_opt(file).unwrap_or_default().trim().to_owned();
     child.write(file, &value).map_err(|source| CgroupError::Write {
         path: child.path().to_owned(),

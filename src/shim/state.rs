@@ -116,20 +116,25 @@ impl RunState {
 impl ProcessRef {
     /// The process with this number now, if there is one.
     pub fn of(pid: u32) -> Option<Self> {
-        // One read gives all of it: far less than a page.
-        let mut buf = [0; 1024];
-        let n_read = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buf).ok()?;
-        let stat = String::from_utf8_lossy(&buf[..n_read]);
-        // The name in field 2 may hold spaces and parentheses: count from the last one (man 5 proc).
-        let after_name = stat.get(stat.rfind(')')? + 2..)?;
-        let start_ticks = after_name.split(' ').nth(19)?.parse().ok()?;
-        Some(Self { pid, start_ticks })
+        stat_fields(pid).map(|(_, own)| own)
     }
 
-    /// Whether this very process still exists (a zombie does).
+    /// Whether this very process still runs. A zombie does not: it has let go of everything, though who should reap it may take its time.
     pub fn exists(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
+        stat_fields(self.pid).is_some_and(|(state, own)| own == *self && !matches!(state, 'Z' | 'X'))
     }
+}
+
+/// The state letter of a process, and which one it is.
+fn stat_fields(pid: u32) -> Option<(char, ProcessRef)> {
+    // One read gives all of it: far less than a page.
+    let mut buf = [0; 1024];
+    let n_read = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buf).ok()?;
+    let stat = String::from_utf8_lossy(&buf[..n_read]);
+    // The name in field 2 may hold spaces and parentheses: count from the last one (man 5 proc).
+    let after_name = stat.get(stat.rfind(')')? + 2..)?;
+    let start_ticks = after_name.split(' ').nth(19)?.parse().ok()?;
+    Some((after_name.chars().next()?, ProcessRef { pid, start_ticks }))
 }
 
 #[cfg(test)]
@@ -162,5 +167,18 @@ mod tests {
         let own = ProcessRef::of(std::process::id()).unwrap();
         assert!(own.exists());
         assert!(!ProcessRef { start_ticks: own.start_ticks + 1, ..own }.exists());
+    }
+
+    #[test]
+    fn who_is_dead_and_not_yet_reaped_does_not_run() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let child_ref = ProcessRef::of(child.id()).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while child_ref.exists() {
+            assert!(std::time::Instant::now() < deadline, "true does not end");
+            std::thread::yield_now();
+        }
+        assert_eq!(ProcessRef::of(child.id()), Some(child_ref), "its number is still its own");
+        child.wait().unwrap();
     }
 }

@@ -25,31 +25,31 @@ mod world;
 
 use world::busybox_tar;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A child test process finds its store here; without it the child tests do nothing.
-const CHILD_ROOT: &str = "ORLOP_TEST_CHILD_ROOT";
+pub(crate) const CHILD_ROOT: &str = "ORLOP_TEST_CHILD_ROOT";
 
 /// A store of its own in a temporary directory, with one image.
 pub(crate) struct Lab {
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
-    engine: Arc<Embedded>,
+    pub(crate) engine: Arc<Embedded>,
 }
 
 /// What an engine could leak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Census {
+pub(crate) struct Census {
     mounts: usize,
     cgroups: Vec<PathBuf>,
     processes: usize,
     entries: Vec<String>,
 }
 
-fn places(root: &Path) -> Places {
+pub(crate) fn places(root: &Path) -> Places {
     Places { root: root.join("root"), run: root.join("run") }
 }
 
-fn open(root: &Path) -> Arc<Embedded> {
+pub(crate) fn open(root: &Path) -> Arc<Embedded> {
     let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_orlop")));
     Embedded::open(places(root), EmbeddedSettings { program, ..EmbeddedSettings::default() }).expect("the engine opens")
 }
@@ -75,16 +75,16 @@ impl Lab {
         Self { dir, runtime, engine }
     }
 
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         let bounded = async { tokio::time::timeout(PATIENCE, work).await.expect("it ends in time") };
         self.runtime.block_on(bounded)
     }
 
-    fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+    pub(crate) fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         self.block_on(self.engine.containers().create(None, spec)).map(|made| made.id)
     }
 
-    fn run(&self, spec: &ContainerSpec) -> String {
+    pub(crate) fn run(&self, spec: &ContainerSpec) -> String {
         let id = self.create(spec).unwrap();
         self.block_on(self.engine.containers().start(&id)).unwrap();
         id
@@ -99,7 +99,7 @@ impl Lab {
         (exit.code, text)
     }
 
-    fn log(&self, id: &str) -> String {
+    pub(crate) fn log(&self, id: &str) -> String {
         self.block_on(async {
             let mut stream = self.engine.containers().logs(id, &LogsQuery::default()).await.unwrap();
             let mut text = String::new();
@@ -114,33 +114,34 @@ impl Lab {
         })
     }
 
-    fn inspect(&self, id: &str) -> ContainerDetail {
+    pub(crate) fn inspect(&self, id: &str) -> ContainerDetail {
         self.block_on(self.engine.containers().inspect(id)).unwrap()
     }
 
-    fn remove(&self, id: &str) {
+    pub(crate) fn remove(&self, id: &str) {
         let options = RemoveContainer { force: true, volumes: true };
         self.block_on(self.engine.containers().remove(id, &options)).unwrap();
     }
 
-    fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> Vec<String> {
         let query = ListContainers { all: true, ..ListContainers::default() };
         let rows = self.block_on(self.engine.containers().list(&query)).unwrap();
         rows.into_iter().map(|row| row.id).collect()
     }
 
-    fn state(&self, id: &str) -> RunState {
+    pub(crate) fn state(&self, id: &str) -> RunState {
         RunState::read(&places(self.dir.path()).container_dir(id).join("state.json")).unwrap().unwrap_or_default()
     }
 
     /// Everything that is here now.
-    fn census(&self) -> Census {
+    pub(crate) fn census(&self) -> Census {
         let places = places(self.dir.path());
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let here = self.dir.path().to_string_lossy().into_owned();
         let mounts = text.lines().filter(|line| line.contains(&here)).count();
         let mut entries = Vec::new();
-        for dir in [places.root.join("containers"), places.root.join("names"), places.root.join("tmp"), places.run] {
+        let dirs = ["containers", "names", "tmp", "volumes"].map(|name| places.root.join(name));
+        for dir in dirs.into_iter().chain([places.run]) {
             let names = std::fs::read_dir(&dir).unwrap().flatten().map(|entry| entry.path().display().to_string());
             entries.extend(names);
         }
@@ -149,7 +150,7 @@ impl Lab {
     }
 
     /// Directories of this store's containers in every hierarchy.
-    fn cgroups(&self) -> Vec<PathBuf> {
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let info = self.runtime.block_on(self.engine.system().info()).unwrap();
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let roots = text.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
@@ -169,24 +170,25 @@ impl Lab {
         found
     }
 
-    /// Shims of this store: they have one of its directories open or in their settings; told by the short id in their arguments.
+    /// Whoever holds something of this store open or has its directories mounted: shims and what runs in containers.
     fn processes(&self) -> usize {
-        let ids: Vec<String> = std::fs::read_dir(places(self.dir.path()).root.join("containers"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        let is_ours = |line: &[u8]| {
-            let text = String::from_utf8_lossy(line);
-            text.starts_with("orlop-shim") && ids.iter().any(|id| text.contains(&id[..12]))
+        let here = self.dir.path().to_string_lossy().into_owned();
+        let holds = |dir: &Path| {
+            let fds = std::fs::read_dir(dir.join("fd")).into_iter().flatten().flatten();
+            let mut links = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+            links.any(|link| link.to_string_lossy().starts_with(&here))
+                || std::fs::read_to_string(dir.join("mountinfo")).is_ok_and(|text| text.contains(&here))
         };
-        let all = std::fs::read_dir("/proc").unwrap().flatten();
-        all.filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| is_ours(&line))).count()
+        let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let is_other = |dir: &PathBuf| {
+            let pid = dir.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+            pid.is_some_and(|pid| pid != std::process::id())
+        };
+        all.filter(is_other).filter(|dir| holds(dir)).count()
     }
 
     /// Polls until nothing but `before` is there.
-    fn settles_to(&self, before: &Census) {
+    pub(crate) fn settles_to(&self, before: &Census) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = self.census();
@@ -196,6 +198,25 @@ impl Lab {
             assert!(Instant::now() < deadline, "left behind: {now:#?}\nbefore: {before:#?}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// A failed test leaves no container running.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let engine = &self.engine;
+        let tidy = async {
+            let all = ListContainers { all: true, ..ListContainers::default() };
+            for row in engine.containers().list(&all).await.unwrap_or_default() {
+                let options = RemoveContainer { force: true, volumes: true };
+                // The first failure is the one to tell.
+                let _ = engine.containers().remove(&row.id, &options).await;
+            }
+        };
+        let _ = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, tidy).await });
     }
 }
 
@@ -406,6 +427,22 @@ fn bad_input_is_told_in_a_sentence_and_leaves_nothing() {
 }
 
 #[test]
+fn who_waits_for_the_next_exit_hears_of_a_start_that_fails() {
+    let lab = Lab::new();
+    let id = lab.create(&ContainerSpec { cmd: Some(vec!["nope".to_owned()]), ..sh("") }).unwrap();
+    for _ in 0..2 {
+        let (exit, started) = lab.block_on(async {
+            let exited = lab.engine.containers().wait(&id, WaitCondition::NextExit);
+            tokio::join!(exited, lab.engine.containers().start(&id))
+        });
+        assert_eq!(started.unwrap_err().exit_code, Some(127));
+        let exit = exit.unwrap();
+        assert!(exit.code == 127 && exit.error.is_some_and(|text| text.contains("nope")), "{:?}", lab.state(&id));
+    }
+    lab.remove(&id);
+}
+
+#[test]
 fn a_full_disk_refuses_and_keeps_what_is_there() {
     let dir = tempfile::Builder::new().prefix("orlop-kernel-").tempdir().unwrap();
     nix::mount::mount(Some("tmpfs"), dir.path(), Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=16m"))
@@ -444,27 +481,6 @@ fn child(lab: &Lab, test: &str) -> std::process::Child {
         .unwrap()
 }
 
-/// Not a test by itself: what the second process of the tests below does.
-#[test]
-fn child_makes_and_removes() {
-    let Some(root) = std::env::var_os(CHILD_ROOT) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let engine = open(Path::new(&root));
-    runtime.block_on(async {
-        for n in 0..100 {
-            let spec = if n % 10 == 0 { sh("exit 3") } else { sh("true") };
-            let id = engine.containers().create(None, &spec).await.unwrap().id;
-            if n % 10 == 0 {
-                let exited = engine.containers().wait(&id, WaitCondition::NextExit);
-                let (exit, started) = tokio::join!(exited, engine.containers().start(&id));
-                started.unwrap();
-                assert_eq!(exit.unwrap().code, 3);
-            }
-            engine.containers().remove(&id, &RemoveContainer::default()).await.unwrap();
-        }
-    });
-}
-
 /// Not a test by itself: goes on until it is killed.
 #[test]
 fn child_runs_for_ever() {
@@ -483,27 +499,6 @@ fn child_runs_for_ever() {
             engine.containers().remove(&id, &RemoveContainer { force: true, volumes: true }).await.unwrap();
         }
     });
-}
-
-#[test]
-fn two_processes_make_and_remove_two_hundred() {
-    let lab = Lab::new();
-    let before = lab.census();
-    let mut children = [child(&lab, "child_makes_and_removes"), child(&lab, "child_makes_and_removes")];
-    let deadline = Instant::now() + PATIENCE * 2;
-    for process in &mut children {
-        loop {
-            if let Some(status) = process.try_wait().unwrap() {
-                assert!(status.success(), "a process failed");
-                break;
-            }
-            // A third one looks on all the time: no list may fail.
-            lab.all();
-            assert!(Instant::now() < deadline, "they do not end");
-        }
-    }
-    assert_eq!(lab.all(), Vec::<String>::new());
-    lab.settles_to(&before);
 }
 
 #[test]
