@@ -259,7 +259,7 @@ fn restart(policy: RestartPolicy) -> RestartPolicyShape {
 }
 
 /// `source:target[:options]` for what `-v` made; what `--mount` made stands in `Mounts`.
-fn bind(mount: &MountSpec) -> Option<String> {
+pub fn bind(mount: &MountSpec) -> Option<String> {
     let mut options = Vec::new();
     let source = match &mount.kind {
         MountKind::Bind { source, propagation, create: true, .. } => {
@@ -277,7 +277,8 @@ fn bind(mount: &MountSpec) -> Option<String> {
     Some(format!("{source}:{}{options}", mount.target))
 }
 
-fn tmpfs(mount: &MountSpec) -> Option<(String, String)> {
+/// A tmpfs as `target` and its options.
+pub fn tmpfs(mount: &MountSpec) -> Option<(String, String)> {
     let MountKind::Tmpfs { size_bytes, mode, options } = &mount.kind else { return None };
     let mut words = options.clone();
     words.extend(size_bytes.map(|bytes| format!("size={bytes}")));
@@ -298,7 +299,8 @@ fn mount(mount: &MountSpec) -> Option<Value> {
     Some(shape)
 }
 
-fn device(text: &str) -> Device {
+/// `host[:container[:rwm]]`
+pub fn device(text: &str) -> Device {
     let mut parts = text.split(':');
     let host = parts.next().unwrap_or("").to_owned();
     let second = parts.next().unwrap_or("");

@@ -1,0 +1,11 @@
+//! What a daemon sent → what the engine traits say. Called by `remote` for every answer. Reading is lenient (see `read`): podman's nulls,
+//! fields of other versions and missing ones never fail a whole answer; where something is essential, as an id, a row without it is left out.
+
+pub mod container;
+pub mod event;
+pub mod image;
+pub mod progress;
+pub mod spec;
+pub mod stats;
+pub mod system;
+pub mod things;

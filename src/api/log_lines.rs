@@ -1,0 +1,290 @@
+//! The stream of `GET /containers/{id}/logs?timestamps=1` → lines with their times. Called by `remote`, which always asks for timestamps.
+//!
+//! A daemon stores a line of more than 16 KiB in parts and puts a timestamp before each; the parts are joined here and the later timestamps
+//! dropped (docker/cli#4941). With frames, a part is a frame that does not end in a newline. Without frames (a terminal), it is exactly
+//! 16 KiB of text followed by something that reads as a timestamp of the same moment.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+
+use super::stdcopy::{BadFrame, Channel, Demux, Piece};
+use super::time;
+use crate::engine::logs::{LogChunk, LogEntry, StreamKind};
+
+/// The size of the parts in which docker and podman store a long line.
+const PART: usize = 16 << 10;
+/// A line longer than this is given in pieces: nothing grows without bound.
+const LONGEST: usize = 1 << 20;
+/// Longer than any timestamp: `2006-01-02T15:04:05.000000000+00:00`.
+const STAMP: usize = 36;
+/// Parts of one line are stored within this time of each other.
+const SAME_MOMENT_NS: i64 = 60_000_000_000;
+
+/// Turns bytes into chunks of lines.
+#[derive(Debug)]
+pub struct LogLines {
+    demux: Option<Demux>,
+    out: Line,
+    err: Line,
+    last_ns: i64,
+    /// The daemon's own complaint, in frames of its own.
+    complaint: Vec<u8>,
+}
+
+/// How the stream carries its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// 8-byte heads.
+    Framed,
+    /// A terminal's: plain bytes.
+    Raw,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// What may become a timestamp, while one is expected.
+    stamp: Vec<u8>,
+    text: Vec<u8>,
+    time_ns: Option<i64>,
+    /// Whether a timestamp is expected next.
+    wants_stamp: bool,
+}
+
+impl LogLines {
+    pub fn new(framing: Framing) -> Self {
+        let line = || Line { wants_stamp: true, ..Line::default() };
+        Self {
+            demux: (framing == Framing::Framed).then(Demux::default),
+            out: line(),
+            err: line(),
+            last_ns: 0,
+            complaint: Vec::new(),
+        }
+    }
+
+    /// Takes bytes and gives the lines that ended in them; an empty chunk when none did.
+    ///
+    /// # Errors
+    /// The stream is not framed though it should be.
+    pub fn feed(&mut self, bytes: Bytes) -> Result<LogChunk, BadFrame> {
+        let mut chunk = Chunk::with_capacity(bytes.len());
+        let Some(mut demux) = self.demux.take() else {
+            take(&mut self.out, &bytes, StreamKind::Stdout, Framing::Raw, &mut self.last_ns, &mut chunk);
+            return Ok(chunk.done());
+        };
+        let fed = demux.feed(bytes, |piece| self.piece(&piece, &mut chunk));
+        self.demux = Some(demux);
+        fed.map(|()| chunk.done())
+    }
+
+    fn piece(&mut self, piece: &Piece, chunk: &mut Chunk) {
+        let (line, kind) = match piece.channel {
+            Channel::Stream(StreamKind::Stdout) => (&mut self.out, StreamKind::Stdout),
+            Channel::Stream(StreamKind::Stderr) => (&mut self.err, StreamKind::Stderr),
+            Channel::SystemError => {
+                self.complaint.extend_from_slice(&piece.bytes[..piece.bytes.len().min(STAMP * 100)]);
+                return;
+            }
+        };
+        if piece.starts {
+            line.wants_stamp = true;
+        }
+        take(line, &piece.bytes, kind, Framing::Framed, &mut self.last_ns, chunk);
+    }
+
+    /// What is left at the end: last lines without a newline.
+    pub fn finish(&mut self) -> LogChunk {
+        let mut chunk = Chunk::with_capacity(0);
+        for (line, kind) in [(&mut self.out, StreamKind::Stdout), (&mut self.err, StreamKind::Stderr)] {
+            if line.wants_stamp && !line.stamp.is_empty() {
+                line.give_up_stamp();
+            }
+            if !line.text.is_empty() {
+                line.end(kind, false, &mut self.last_ns, &mut chunk);
+            }
+        }
+        chunk.done()
+    }
+
+    /// What the daemon said about why it cannot go on.
+    pub fn complaint(&self) -> Option<String> {
+        (!self.complaint.is_empty()).then(|| super::error::one_line(&String::from_utf8_lossy(&self.complaint)))
+    }
+}
+
+fn take(line: &mut Line, mut bytes: &[u8], kind: StreamKind, framing: Framing, last_ns: &mut i64, chunk: &mut Chunk) {
+    while !bytes.is_empty() {
+        if line.wants_stamp {
+            bytes = line.take_stamp(bytes);
+            continue;
+        }
+        // Up to the newline, or to where a part of a terminal's long line may end.
+        let to_part = if framing == Framing::Raw { PART - line.text.len() % PART } else { LONGEST };
+        let window = &bytes[..bytes.len().min(to_part)];
+        match memchr(b'\n', window) {
+            Some(at) => {
+                line.append(&window[..at]);
+                bytes = &bytes[at + 1..];
+                line.end(kind, true, last_ns, chunk);
+            }
+            None => {
+                line.append(window);
+                bytes = &bytes[window.len()..];
+                line.wants_stamp = framing == Framing::Raw && window.len() == to_part;
+                if line.text.len() >= LONGEST {
+                    line.end(kind, false, last_ns, chunk);
+                }
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Takes a timestamp off the front, as far as it has come; what turns out to be none is text.
+    fn take_stamp<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let room = STAMP - self.stamp.len();
+        let window = &bytes[..bytes.len().min(room)];
+        let end = window.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b':' | b'.' | b'T' | b'Z'));
+        let Some(end) = end else {
+            self.stamp.extend_from_slice(window);
+            if self.stamp.len() >= STAMP {
+                self.give_up_stamp();
+            }
+            return &bytes[window.len()..];
+        };
+        self.stamp.extend_from_slice(&window[..end]);
+        let stamp = if window[end] == b' ' { time::parse_ns(&self.stamp) } else { None };
+        match stamp.filter(|ns| self.time_ns.is_none_or(|first| (0..SAME_MOMENT_NS).contains(&(ns - first)))) {
+            Some(ns) => {
+                self.time_ns.get_or_insert(ns);
+                self.stamp.clear();
+                self.wants_stamp = false;
+                &bytes[end + 1..]
+            }
+            None => {
+                self.give_up_stamp();
+                &bytes[end..]
+            }
+        }
+    }
+
+    fn give_up_stamp(&mut self) {
+        self.text.append(&mut self.stamp);
+        self.wants_stamp = false;
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    fn end(&mut self, kind: StreamKind, newline: bool, last_ns: &mut i64, chunk: &mut Chunk) {
+        let time_ns = self.time_ns.take().unwrap_or(*last_ns);
+        *last_ns = time_ns;
+        chunk.push(&self.text, time_ns, kind, newline);
+        self.text.clear();
+        self.wants_stamp = true;
+    }
+}
+
+struct Chunk {
+    bytes: BytesMut,
+    entries: Vec<LogEntry>,
+}
+
+impl Chunk {
+    fn with_capacity(n_bytes: usize) -> Self {
+        Self { bytes: BytesMut::with_capacity(n_bytes), entries: Vec::new() }
+    }
+
+    fn push(&mut self, text: &[u8], time_ns: i64, stream: StreamKind, newline: bool) {
+        // A chunk comes from one read of the network; its offsets fit by far.
+        let start = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(text);
+        let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        self.entries.push(LogEntry { time_ns, stream, range: start..end, newline });
+    }
+
+    fn done(self) -> LogChunk {
+        LogChunk { bytes: self.bytes.freeze(), entries: self.entries, lost_before: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::stdcopy;
+
+    const T: &str = "2026-11-21T04:45:39.000000001Z";
+
+    fn lines(framing: Framing, wire: &[u8], cut: usize) -> Vec<(i64, StreamKind, String, bool)> {
+        let mut reader = LogLines::new(framing);
+        let mut chunks: Vec<_> =
+            wire.chunks(cut.max(1)).map(|piece| reader.feed(Bytes::copy_from_slice(piece)).unwrap()).collect();
+        chunks.push(reader.finish());
+        let text = |chunk: &LogChunk, entry: &LogEntry| String::from_utf8_lossy(chunk.line(entry)).into_owned();
+        let one = |chunk: &LogChunk| -> Vec<_> {
+            chunk.entries.iter().map(|entry| (entry.time_ns, entry.stream, text(chunk, entry), entry.newline)).collect()
+        };
+        chunks.iter().flat_map(one).collect()
+    }
+
+    fn frame(kind: StreamKind, text: &str) -> Vec<u8> {
+        [&stdcopy::head(kind, text.len() as u32)[..], text.as_bytes()].concat()
+    }
+
+    fn texts(rows: &[(i64, StreamKind, String, bool)]) -> Vec<&str> {
+        rows.iter().map(|row| row.2.as_str()).collect()
+    }
+
+    #[test]
+    fn parts_of_a_long_line_are_joined() {
+        let (a, b) = ("a".repeat(PART), "b".repeat(10));
+        let framed = [
+            frame(StreamKind::Stdout, &format!("{T} {a}")),
+            frame(StreamKind::Stderr, &format!("{T} between\n")),
+            frame(StreamKind::Stdout, &format!("{T} {b}\n")),
+        ]
+        .concat();
+        let raw = format!("{T} {a}{T} {b}\n{T} next\n");
+        for cut in [1, 7, 1000, 100_000] {
+            assert_eq!(texts(&lines(Framing::Framed, &framed, cut)), ["between", &format!("{a}{b}")]);
+            assert_eq!(texts(&lines(Framing::Raw, raw.as_bytes(), cut)), [format!("{a}{b}").as_str(), "next"]);
+        }
+        let own = format!("{T} {a}2026 is no timestamp\n");
+        assert_eq!(texts(&lines(Framing::Raw, own.as_bytes(), 50)), [format!("{a}2026 is no timestamp")]);
+    }
+
+    #[test]
+    fn a_last_line_without_a_newline_is_kept() {
+        let rows = lines(Framing::Framed, &frame(StreamKind::Stdout, &format!("{T} end")), 5);
+        assert_eq!(rows, [(1_795_236_339_000_000_001, StreamKind::Stdout, "end".to_owned(), false)]);
+        assert_eq!(lines(Framing::Raw, b"2026-11", 2), [(0, StreamKind::Stdout, "2026-11".to_owned(), false)]);
+    }
+
+    #[test]
+    fn nothing_grows_without_bound() {
+        let rows = lines(Framing::Raw, &[b'x'; 3 << 20], 1 << 16);
+        assert!(rows.len() == 3 && rows.iter().all(|row| row.2.len() == LONGEST));
+    }
+
+    #[test]
+    fn whole_seconds_and_offsets_are_read() {
+        let wire = b"2026-11-21T05:45:39+01:00 podman\nno stamp\n";
+        let rows = lines(Framing::Raw, wire, 100);
+        assert_eq!(texts(&rows), ["podman", "no stamp"]);
+        assert_eq!((rows[0].0, rows[1].0), (1_795_236_339_000_000_000, 1_795_236_339_000_000_000));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cutting_gives_the_same_lines(texts in prop::collection::vec("[ -~]{0,50}", 0..20), cut in 1_usize..90) {
+            let framed: Vec<u8> = texts.iter().flat_map(|text| frame(StreamKind::Stdout, &format!("{T} {text}\n"))).collect();
+            let raw: String = texts.iter().map(|text| format!("{T} {text}\n")).collect();
+            for rows in [lines(Framing::Framed, &framed, cut), lines(Framing::Raw, raw.as_bytes(), cut)] {
+                prop_assert_eq!(rows.into_iter().map(|row| row.2).collect::<Vec<_>>(), texts.clone());
+            }
+        }
+    }
+}
