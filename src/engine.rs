@@ -57,8 +57,13 @@ pub use volume::{CreateVolume, Volume};
 /// A stream of results; it ends with `None` after the last item, or with one error that says why.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
 
+/// Anything that bytes can be read from; engines may ask whether it is a file, which they read in parallel.
+pub trait Incoming: std::io::Read + Send + std::any::Any {}
+
+impl<T: std::io::Read + Send + std::any::Any> Incoming for T {}
+
 /// Bytes flowing into an engine: an archive to load, a root file system to import. Blocking reader, moved to a blocking thread by engines.
-pub type Reader = Box<dyn std::io::Read + Send>;
+pub type Reader = Box<dyn Incoming>;
 
 /// Bytes flowing out of an engine: an archive. Blocking writer, moved to a blocking thread by engines.
 pub type Writer = Box<dyn std::io::Write + Send>;

@@ -7,6 +7,7 @@
 //! ROOT/blobs/sha256/<hex>          manifests, configs and compressed layers as received
 //! ROOT/layers/<diffid hex>/        fs (one unpacked layer), meta.json, and what `save` needs to write its tar again
 //! ROOT/index.db, ROOT/images.json  images and their names (SQLite), and the same as a plain list to rebuild it from
+//! ROOT/partial/                    blobs on their way in, kept over cuts and kills
 //! ROOT/volumes/<name>/             _data, meta.json
 //! ROOT/containers/<id>/            records, log, writable layer; ROOT/names/<name> -> id
 //! ROOT/events/journal              JSON lines
@@ -39,6 +40,8 @@ mod index;
 mod layers;
 mod load;
 mod merged;
+mod partial;
+mod pull;
 mod recipe;
 mod save;
 mod snapshot;
@@ -52,6 +55,8 @@ pub use containers::{ContainerLock, Containers, NameTaken};
 pub use error::{Class, StoreError};
 pub use images::{DiskUse, Image, ImageUser, PruneScope, Removal};
 pub use load::LoadOptions;
+pub use partial::Origin;
+pub use pull::{Pulled, Wanted};
 pub use snapshot::{Change, ChangeKind, Overlay};
 pub use volumes::{CopyUp, Volumes};
 
@@ -156,7 +161,8 @@ impl Store {
         tree::sweep_scratch(&tmp).at("sweep", &tmp)?;
         tree::sweep_trash(&tmp).at("sweep", &tmp)?;
         self.containers().sweep()?;
-        self.collect().map(drop)
+        self.sweep_partials(partial::MAX_AGE)?;
+        self.collect(images::Collection::Sweep).map(drop)
     }
 }
 

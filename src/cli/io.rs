@@ -62,12 +62,15 @@ impl Io {
         Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// All of stdin as a blocking reader.
-    pub fn take_stdin(&mut self) -> Box<dyn io::Read + Send> {
+    /// All of stdin as a blocking reader; a file that was redirected is one.
+    pub fn take_stdin(&mut self) -> crate::engine::Reader {
         match std::mem::replace(&mut self.stdin, Stdin::Bytes(Vec::new())) {
             Stdin::Real => {
                 self.stdin = Stdin::Real;
-                Box::new(io::stdin())
+                match io::stdin().as_fd().try_clone_to_owned() {
+                    Ok(fd) => Box::new(File::from(fd)),
+                    Err(_) => Box::new(io::stdin()),
+                }
             }
             Stdin::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
         }

@@ -15,6 +15,7 @@ impl From<StoreError> for EngineError {
             store::Class::Invalid => Class::Invalid,
             store::Class::Corrupt => Class::Internal,
             store::Class::Full => Class::Full,
+            store::Class::Unavailable => Class::Unavailable,
             store::Class::Denied => Class::Forbidden,
             store::Class::TooNew => Class::Unsupported,
             store::Class::Internal => Class::Internal,

@@ -54,7 +54,7 @@ impl Core {
         let until = until(filters)?;
         let patterns = filters.values("reference");
         all.retain(|image| {
-            let is_dangling = image.names.is_empty();
+            let is_dangling = image.is_dangling();
             (dangling.is_empty() || dangling.contains(&is_dangling))
                 && befores.iter().all(|moment| image.created() < *moment)
                 && sinces.iter().all(|moment| image.created() > *moment)
@@ -207,7 +207,7 @@ impl Images for Embedded {
 
     async fn load(&self, archive: Reader, progress: Progress) -> Result<Vec<LoadedImage>> {
         self.blocking(move |core| {
-            let loaded = core.store.load(Source::Stream(archive), &LoadOptions::default(), &progress)?;
+            let loaded = core.store.load(Source::from_reader(archive), &LoadOptions::default(), &progress)?;
             core.loaded("load", &loaded);
             Ok(loaded)
         })
@@ -217,7 +217,7 @@ impl Images for Embedded {
     async fn import(&self, archive: Reader, options: &ImportImage, progress: Progress) -> Result<LoadedImage> {
         let options = options.clone();
         self.blocking(move |core| {
-            let loaded = core.store.import(Source::Stream(archive), &options, &progress)?;
+            let loaded = core.store.import(Source::from_reader(archive), &options, &progress)?;
             core.loaded("import", std::slice::from_ref(&loaded));
             Ok(loaded)
         })

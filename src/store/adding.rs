@@ -20,6 +20,7 @@ use super::error::{Class, IoContext, StoreError};
 use super::index::{self, ImageRow, LayerRef};
 use super::layers::{Fresh, Workshop};
 use super::merged::{Found, Stack};
+use super::partial;
 use super::{Result, Store};
 use crate::engine::image::LoadedImage;
 use crate::engine::progress::Progress;
@@ -75,6 +76,11 @@ impl<'a> Adding<'a> {
         let barrier = File::open(scratch).at("open", scratch)?;
         nix::unistd::syncfs(&barrier).at("flush", scratch)?;
         self.put_in_place(&fresh, &documents)?;
+        for leftover in fresh.iter().filter_map(|layer| layer.leftover.as_ref()) {
+            // What stays is swept when it is old.
+            let _ = fs::remove_file(leftover);
+            partial::forget_record(leftover);
+        }
         let loaded = self.store.change_index(|transaction| {
             let mut loaded = Vec::new();
             for row in &rows {
@@ -113,6 +119,7 @@ impl<'a> Adding<'a> {
         for layer in fresh {
             if let Some((blob, path)) = &layer.blob {
                 self.place(path, &self.store.blob_path(&blob.digest))?;
+                partial::forget_record(path);
             }
             if let Some(dir) = &layer.dir {
                 self.place(dir, &self.store.layer_dir(&layer.diff_id))?;

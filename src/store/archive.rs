@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::error::{IoContext, StoreError};
 use super::layers::{Fresh, Job, Workshop};
 use super::tape::{Body, Kind, NoTap, Tape, clean_path};
 use super::{Result, Store};
+use crate::engine::Reader;
 use crate::oci::image::{MAX_CONFIG_BYTES, MAX_INDEX_ENTRIES, MAX_LAYERS};
 use crate::stdx::ids::Digest;
 
@@ -242,6 +243,16 @@ impl Source {
             Source::File(file)
         } else {
             Source::Stream(Box::new(file))
+        }
+    }
+
+    /// What an engine was given: a file at its beginning, or a stream.
+    pub fn from_reader(mut reader: Reader) -> Source {
+        let any: &mut dyn std::any::Any = &mut *reader;
+        let at_start = |file: &mut File| file.stream_position().is_ok_and(|at| at == 0).then(|| file.try_clone().ok());
+        match any.downcast_mut::<File>().and_then(at_start).flatten() {
+            Some(file) => Source::from_file(file),
+            None => Source::Stream(Box::new(reader)),
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Class {
     Full,
     /// No rights, or a read-only file system.
     Denied,
+    /// Where the content comes from does not deliver it.
+    Unavailable,
     /// A newer orlop wrote this.
     TooNew,
     /// Anything else.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::error::{Class, IoContext, StoreError};
@@ -21,6 +21,8 @@ use crate::stdx::tree;
 /// How long a collection waits for those who are adding content. A new container holds the lock for a millisecond, a load
 /// for as long as it takes.
 const COLLECT_PATIENCE: Duration = Duration::from_millis(300);
+/// How long an unasked collection leaves a blob alone that no image names.
+const SPARED: Duration = Duration::from_secs(24 * 3600);
 
 /// An image, read whole.
 #[derive(Debug, Clone)]
@@ -87,11 +89,21 @@ impl Image {
         self.layers.iter().map(|(_, size)| size).sum()
     }
 
-    /// `repository@sha256:…` for each repository it has a name in, when it came with a manifest.
+    /// `repository@sha256:…`: what registries called it, and for repositories where none did the manifest it came with.
     pub fn repo_digests(&self) -> Vec<String> {
-        let Some(manifest) = &self.manifest else { return Vec::new() };
-        let repositories: BTreeSet<_> = self.names.iter().map(Reference::familiar_repository).collect();
-        repositories.into_iter().map(|repository| format!("{repository}@{manifest}")).collect()
+        let said = |name: &&Reference| name.digest().is_some();
+        let mut digests: BTreeSet<String> = self.names.iter().filter(said).map(Reference::familiar).collect();
+        let known: BTreeSet<_> = self.names.iter().filter(said).map(Reference::repository).collect();
+        if let Some(manifest) = &self.manifest {
+            let silent = self.names.iter().filter(|name| !known.contains(&name.repository()));
+            digests.extend(silent.map(|name| format!("{}@{manifest}", name.familiar_repository())));
+        }
+        digests.into_iter().collect()
+    }
+
+    /// Whether no tag names it.
+    pub fn is_dangling(&self) -> bool {
+        self.names.iter().all(|name| name.tag().is_none())
     }
 
     /// Its names as people write them.
@@ -334,7 +346,7 @@ impl Store {
             Ok(Ok(untagged.chain(deleted).collect::<Vec<_>>()))
         })?;
         let mut removed = removed;
-        for layer in self.collect()?.layers {
+        for layer in self.collect(Collection::Removal)?.layers {
             removed.push(RemovedImage::Deleted(layer.to_string()));
         }
         Ok(removed)
@@ -349,7 +361,8 @@ impl Store {
             let mut removed = Vec::new();
             for row in index::all(transaction)? {
                 let is_used = users.iter().any(|user| user.image == row.id.as_str());
-                if is_used || (scope == PruneScope::Dangling && !row.names.is_empty()) {
+                let has_tag = row.names.iter().any(|name| name.tag().is_some());
+                if is_used || (scope == PruneScope::Dangling && has_tag) {
                     continue;
                 }
                 index::delete(transaction, &row.id)?;
@@ -358,7 +371,7 @@ impl Store {
             }
             Ok(Ok(removed))
         })?;
-        Ok(PruneReport { removed, reclaimed_bytes: self.collect()?.n_bytes })
+        Ok(PruneReport { removed, reclaimed_bytes: self.collect(Collection::Prune)?.n_bytes })
     }
 
     /// What images take on disk.
@@ -404,7 +417,7 @@ impl Store {
 
     /// Removes content that no image and no container names. When another process is adding content nothing happens:
     /// the next sweep or removal collects.
-    pub(super) fn collect(&self) -> Result<Collected> {
+    pub(super) fn collect(&self, occasion: Collection) -> Result<Collected> {
         let Ok(alone) = FileLock::acquire(&self.path("gc.lock"), Mode::Exclusive, COLLECT_PATIENCE) else {
             return Ok(Collected::default());
         };
@@ -428,8 +441,15 @@ impl Store {
             collected.n_bytes += record.map_or(0, |record| record.size_bytes);
             collected.layers.push(diff_id);
         }
+        let spared = |path: &Path| {
+            let age = fs::metadata(path).and_then(|meta| meta.modified()).map(|at| at.elapsed().unwrap_or_default());
+            occasion == Collection::Sweep && age.is_ok_and(|age| age < SPARED)
+        };
+        if occasion == Collection::Prune {
+            collected.n_bytes += self.sweep_partials(Duration::ZERO)?;
+        }
         for (digest, path) in self.blob_files()? {
-            if !blobs.contains(&digest) {
+            if !blobs.contains(&digest) && !spared(&path) {
                 collected.n_bytes += fs::metadata(&path).map_or(0, |meta| meta.len());
                 fs::remove_file(&path).at("remove the blob", &path)?;
             }
@@ -464,6 +484,17 @@ impl Store {
     }
 }
 
+/// Why content is collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Collection {
+    /// Nobody asked: blobs that came just now stay, because the next try of a killed pull wants them.
+    Sweep,
+    /// An image was removed.
+    Removal,
+    /// Somebody wants the room: partial blobs go as well.
+    Prune,
+}
+
 /// What a collection removed.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
@@ -488,14 +519,20 @@ fn plan_removal(text: &str, row: &ImageRow, removal: Removal, users: &[ImageUser
     let user = |running| users.iter().find(|u| u.image == row.id.as_str() && u.is_running == running);
     let name = text.parse::<Reference>().ok().filter(|name| row.names.contains(name));
     if let Some(name) = name {
-        if row.names.len() > 1 {
-            return Ok(RemovalPlan { names: vec![name], is_deleted: false });
+        // With the last tag of a repository go the digests that it was known by there.
+        let is_same = |other: &&Reference| other.repository() == name.repository();
+        let tags = |other: &&Reference| other.tag().is_some() && **other != name;
+        let keeps_digests = name.tag().is_none() || row.names.iter().filter(is_same).any(|other| tags(&other));
+        let goes = |other: &&Reference| **other == name || (!keeps_digests && is_same(other));
+        let names: Vec<_> = row.names.iter().filter(goes).cloned().collect();
+        if names.len() < row.names.len() {
+            return Ok(RemovalPlan { names, is_deleted: false });
         }
         let Some(user) = user(true).or(user(false)) else {
-            return Ok(RemovalPlan { names: vec![name], is_deleted: true });
+            return Ok(RemovalPlan { names, is_deleted: true });
         };
         if is_forced {
-            return Ok(RemovalPlan { names: vec![name], is_deleted: false });
+            return Ok(RemovalPlan { names, is_deleted: false });
         }
         let message = format!(
             "conflict: unable to remove repository reference \"{text}\" (must force) - container {} is using its \

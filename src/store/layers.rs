@@ -21,6 +21,7 @@ use super::extract::{self, Keep, Unpacked};
 use super::recipe::{self, Replaced};
 use super::{Result, Store};
 use crate::engine::progress::{Progress, Step};
+use crate::oci::image::Descriptor;
 use crate::stdx::ids::{Digest, Hasher};
 
 const RECORD_VERSION: u32 = 1;
@@ -65,6 +66,17 @@ pub(super) struct Fresh {
     pub(super) dir: Option<PathBuf>,
     pub(super) blob: Option<(BlobRef, PathBuf)>,
     pub(super) implied: Vec<Vec<u8>>,
+    /// What is of no use once the layer is in place.
+    pub(super) leftover: Option<PathBuf>,
+}
+
+/// What becomes of the compressed bytes that a layer comes in.
+#[derive(Clone, Copy)]
+enum Packed<'a> {
+    /// They are hashed and copied into a file of the operation.
+    Copied,
+    /// The caller has them, and knows what they are.
+    Kept(&'a Descriptor),
 }
 
 /// What an operation needs to unpack layers.
@@ -88,7 +100,19 @@ impl Workshop<'_> {
     ///
     /// # Errors
     /// `Invalid` for a hostile or damaged archive, `Full`; what was made is removed with the operation's directory.
-    pub(super) fn unpack(&self, job: &Job<'_>, mut input: &mut dyn Read) -> Result<Fresh> {
+    pub(super) fn unpack(&self, job: &Job<'_>, input: &mut dyn Read) -> Result<Fresh> {
+        self.unpack_packed(job, input, Packed::Copied)
+    }
+
+    /// The same for bytes that the caller keeps and verifies himself; the path of the blob in the answer is for him to fill in. No
+    /// progress is told.
+    pub(super) fn unpack_kept(&self, job: &Job<'_>, input: &mut dyn Read, blob: &Descriptor) -> Result<Fresh> {
+        let quiet = Progress::none();
+        let shop = Workshop { scratch: self.scratch, budget: self.budget, progress: &quiet };
+        shop.unpack_packed(job, input, Packed::Kept(blob))
+    }
+
+    fn unpack_packed(&self, job: &Job<'_>, mut input: &mut dyn Read, packed: Packed<'_>) -> Result<Fresh> {
         let dir = self.scratch.join(format!("layer-{}", job.n));
         for path in [dir.clone(), dir.join("fs"), dir.join("kept")] {
             fs::create_dir(&path).at("make the directory", &path)?;
@@ -114,7 +138,10 @@ impl Workshop<'_> {
             let mut pump = Pump { sender, empties, hasher: Hasher::sha256(), n_bytes: 0 };
             let flow = match form {
                 Compression::Plain => self.pump_plain(job, &mut pump, &mut input),
-                _ => self.pump_packed(job, form, &mut pump, &mut input, &blob_path),
+                _ => match packed {
+                    Packed::Copied => self.pump_packed(job, form, &mut pump, &mut input, &blob_path),
+                    Packed::Kept(blob) => self.pump_kept(job, form, &mut pump, &mut input, blob),
+                },
             };
             let Pump { sender, hasher, n_bytes, .. } = pump;
             drop(sender);
@@ -157,7 +184,7 @@ impl Workshop<'_> {
             .map_err(|e| StoreError::new(Class::Internal, &diff_id, "cannot serialise a record").caused_by(e))?;
         fs::write(&path, bytes).at("write", &path)?;
         let came_as = blob.as_ref().map_or_else(|| diff_id.clone(), |(blob, _)| blob.digest.clone());
-        Ok(Fresh { diff_id, came_as, dir: Some(dir), blob, implied: unpacked.implied })
+        Ok(Fresh { diff_id, came_as, dir: Some(dir), blob, implied: unpacked.implied, leftover: None })
     }
 
     /// Sends uncompressed bytes on; one digest is both the blob's and the diffID.
@@ -191,6 +218,20 @@ impl Workshop<'_> {
         let spool = spool.into_inner();
         let media_type = form.layer_media_type().to_owned();
         Ok(Some(BlobRef { digest: spool.hasher.finish(), size_bytes: spool.n_bytes, media_type }))
+    }
+
+    /// Sends inflated bytes on; what came is the caller's matter.
+    fn pump_kept(
+        &self,
+        job: &Job<'_>,
+        form: Compression,
+        pump: &mut Pump,
+        input: &mut dyn Read,
+        blob: &Descriptor,
+    ) -> std::result::Result<Option<BlobRef>, Stop> {
+        let mut inflated = form.inflate(BufReader::with_capacity(CHUNK_BYTES, input)).map_err(Stop::Input)?;
+        self.pump_all(job, pump, &mut inflated)?;
+        Ok(Some(BlobRef { digest: blob.digest.clone(), size_bytes: blob.size, media_type: blob.media_type.clone() }))
     }
 
     fn pump_all(&self, job: &Job<'_>, pump: &mut Pump, input: &mut dyn Read) -> std::result::Result<(), Stop> {
@@ -229,7 +270,14 @@ impl Workshop<'_> {
         let media_type = form.layer_media_type().to_owned();
         let blob = BlobRef { digest: spool.hasher.finish(), size_bytes: spool.n_bytes, media_type };
         let came_as = blob.digest.clone();
-        Ok(Fresh { diff_id: diff_id.clone(), came_as, dir: None, blob: Some((blob, path)), implied: Vec::new() })
+        Ok(Fresh {
+            diff_id: diff_id.clone(),
+            came_as,
+            dir: None,
+            blob: Some((blob, path)),
+            implied: Vec::new(),
+            leftover: None,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::error::{IoContext, StoreError};
 use super::index::{ImageRow, LayerRef};
 use super::{Result, Store};
-use crate::oci::image::{ArchiveEntry, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
+use crate::oci::image::{ArchiveEntry, Document, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use crate::oci::reference::Reference;
 use crate::stdx::ids::{Digest, Hasher};
 
@@ -20,6 +20,9 @@ struct Chosen {
     row: ImageRow,
     names: Vec<Reference>,
 }
+
+/// A layer's blob as a manifest describes it: digest, size, media type.
+pub(super) type Described = (Digest, u64, String);
 
 impl Store {
     /// Writes the images named (by reference or id) to `out`.
@@ -73,23 +76,31 @@ impl Store {
         for layer in &image.row.layers {
             let (digest, size, media_type) = self.save_layer(archive, layer)?;
             layers.push(blob_name(&digest));
-            described.push(json!({"mediaType": media_type, "digest": digest.as_str(), "size": size}));
+            described.push((digest, size, media_type));
         }
-        let manifest = match &image.row.manifest {
-            Some(digest) => self.read_blob(digest)?,
-            None => {
-                let config = json!({"mediaType": OCI_CONFIG, "digest": image.row.id.as_str(), "size": config.len()});
-                let manifest = json!({
-                    "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": described,
-                });
-                manifest.to_string().into_bytes()
-            }
-        };
+        let manifest = self.manifest_for(&image.row, config.len(), &described)?;
         archive.blob(&Digest::of(&manifest), manifest.len() as u64, &mut manifest.as_slice())?;
         Ok((manifest, layers))
     }
 
-    fn save_layer(&self, archive: &mut Archive<'_>, layer: &LayerRef) -> Result<(Digest, u64, String)> {
+    /// The manifest it came with, as long as it names the blobs that are kept; else one that does.
+    pub(super) fn manifest_for(&self, row: &ImageRow, config_len: usize, layers: &[Described]) -> Result<Vec<u8>> {
+        if let Some(digest) = &row.manifest {
+            let bytes = self.read_blob(digest)?;
+            if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes)
+                && manifest.layers.iter().map(|layer| &layer.digest).eq(layers.iter().map(|layer| &layer.0))
+            {
+                return Ok(bytes);
+            }
+        }
+        let describe = |(digest, size, media_type): &Described| json!({"mediaType": media_type, "digest": digest.as_str(), "size": size});
+        let config = json!({"mediaType": OCI_CONFIG, "digest": row.id.as_str(), "size": config_len});
+        let layers: Vec<_> = layers.iter().map(describe).collect();
+        let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers});
+        Ok(manifest.to_string().into_bytes())
+    }
+
+    fn save_layer(&self, archive: &mut Archive<'_>, layer: &LayerRef) -> Result<Described> {
         if let Some(blob) = &layer.blob {
             let path = self.blob_path(&blob.digest);
             let mut file = File::open(&path).at("open", &path)?;

@@ -491,7 +491,7 @@ fn two_loads_at_once_share_and_lose_nothing() {
             scope.spawn(move || {
                 let stream = Source::Stream(Box::new(std::io::Cursor::new(archive)));
                 store.load(stream, &LoadOptions::default(), &Progress::none()).unwrap();
-                store.collect().unwrap();
+                store.collect(images::Collection::Prune).unwrap();
             });
         }
     });
