@@ -94,9 +94,12 @@ fn with_label_titles(mut head: Map<String, Value>) -> Value {
 
 /// Writes cells in columns at least `min` wide; what is in them is made one line and safe to show.
 ///
+/// A cell is one line of printable text, as `ps` makes it: a container names its processes, and its name must not drive the terminal.
+///
 /// # Errors
 /// Output that cannot be written.
-pub fn write_cells(rows: Vec<Vec<String>>, min: usize, out: &mut dyn Write) -> std::io::Result<()> {
+pub fn write_cells(mut rows: Vec<Vec<String>>, min: usize, out: &mut dyn Write) -> std::io::Result<()> {
+    rows.iter_mut().flatten().for_each(make_printable);
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter(|row| column + 1 < row.len()).map(|row| row[column].width() + 3);
@@ -112,6 +115,17 @@ pub fn write_cells(rows: Vec<Vec<String>>, min: usize, out: &mut dyn Write) -> s
         writeln!(out)?;
     }
     Ok(())
+}
+
+fn make_printable(cell: &mut String) {
+    if cell.chars().any(char::is_control) {
+        let plain = |c: char| match c {
+            '\n' | '\t' => ' ',
+            c if c.is_control() => '?',
+            c => c,
+        };
+        *cell = cell.chars().map(plain).collect();
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +148,12 @@ mod tests {
         check(Some("table {{.Ports}}\\t{{.Names}}"), "PORTS     NAMES\n          web\n80/tcp    a-long-name\n");
         check(Some("{{.Names}}:{{.Ports}}"), "web:\na-long-name:80/tcp\n");
         check(Some("json"), "{\"Names\":\"web\",\"Ports\":\"\"}\n{\"Names\":\"a-long-name\",\"Ports\":\"80/tcp\"}\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_drive_the_terminal() {
+        let mut out = Vec::new();
+        write_cells(vec![vec!["a\x1b]0;owned\x07\u{9b}2J\nb".to_owned(), "c".to_owned()]], 1, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a?]0;owned??2J b   c\n");
     }
 }

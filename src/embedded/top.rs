@@ -162,6 +162,21 @@ fn named(field: &str) -> Option<(String, &'static Column)> {
     Some((title.unwrap_or(column.title).to_owned(), column))
 }
 
+/// As procps shows what a process calls itself: on one line, control characters as `?`.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c == '\n' {
+                ' '
+            } else if c.is_control() {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
 impl Process {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -175,7 +190,7 @@ impl Process {
         process.uid = effective("Uid:")?;
         process.gid = effective("Gid:")?;
         let words = cmdline.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy);
-        process.args = words.collect::<Vec<_>>().join(" ");
+        process.args = printable(&words.collect::<Vec<_>>().join(" "));
         Some(process)
     }
 
@@ -187,7 +202,7 @@ impl Process {
         let unsigned = |field: usize| number(field).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         Some(Self {
             pid: stat[..open].trim().parse().ok()?,
-            comm: stat[open + 1..close].to_owned(),
+            comm: printable(&stat[open + 1..close]),
             state: fields.first()?.chars().next()?,
             ppid: number(4)? as u32,
             pgid: number(5)?,
