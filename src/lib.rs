@@ -19,6 +19,7 @@
 //! 7  tui      cli                faces: speak to `dyn Engine`
 //! 6  embedded                    the engine in this process
 //! 3  api  config  store  shim    docker's shapes; settings; blobs, layers, records; supervisor
+//!    http                        one dialled connection: TLS, proxies, streamed bodies, upgrades
 //! 2  engine   runtime            vocabulary and traits, no executor; OCI runtime, synchronous
 //! 1  sys      oci                system calls, all `unsafe`; OCI spec types
 //! 0  stdx                        std extensions
@@ -48,6 +49,7 @@ pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod engine;
+pub mod http;
 pub mod oci;
 pub mod runtime;
 pub mod shim;

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("remote", 4),
     ("api", 3),
     ("config", 3),
+    ("http", 3),
     ("store", 3),
     ("network", 3),
     ("shim", 3),
@@ -41,11 +42,13 @@ const FENCES: &[(&str, &[&str])] = &[
     ("vt100", &["tui"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
-    ("hyper", &["server", "remote", "registry"]),
+    ("hyper", &["server", "remote", "registry", "http"]),
+    ("hyper_util", &["server", "remote", "http"]),
+    ("tokio_rustls", &["server", "http"]),
     ("anyhow", &["main", "cli"]),
     ("rusqlite", &["store"]),
     ("oci_spec", &["oci"]),
-    ("tokio", &["main", "tui", "cli", "server", "embedded", "builder", "registry", "remote"]),
+    ("tokio", &["main", "tui", "cli", "server", "embedded", "builder", "registry", "remote", "http"]),
 ];
 
 struct Source {
