@@ -12,6 +12,8 @@ mod embedded;
 mod peers;
 #[path = "kernel/runtime.rs"]
 mod runtime;
+#[path = "kernel/screen.rs"]
+mod screen;
 #[path = "kernel/seccomp.rs"]
 mod seccomp;
 #[path = "kernel/shim.rs"]

@@ -78,7 +78,13 @@ fn round_up(max: f64, least: f64, steps: &[f64]) -> f64 {
 
 /// How long ago the left end of a chart is, for its time axis: `-2m`, `-1h`.
 fn ago_label(span: Duration) -> String {
-    if span.is_zero() { "now".to_owned() } else { format!("-{}", units::age(span)) }
+    // Whole minutes only where they are whole: `-108s` says where the left end is, `-1m` would not.
+    let secs = span.as_secs();
+    match secs {
+        0 => "now".to_owned(),
+        60..600 if !secs.is_multiple_of(60) => format!("-{secs}s"),
+        _ => format!("-{}", units::age(span)),
+    }
 }
 
 #[cfg(test)]

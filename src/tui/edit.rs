@@ -13,6 +13,8 @@ const MAX_LEN: usize = 16 << 10;
 pub struct LineEdit {
     /// Always one line. Boxed: forms hold many values, few of them text that is being typed.
     area: Box<TextArea<'static>>,
+    /// A proposal nobody has touched: typing replaces it, anything else takes it over.
+    is_proposed: bool,
 }
 
 /// What a key did to a line.
@@ -44,7 +46,18 @@ impl LineEdit {
     pub fn new(text: impl Into<String>) -> Self {
         let mut area = TextArea::new(vec![one_line(&text.into())]);
         area.move_cursor(CursorMove::End);
-        Self { area: Box::new(area) }
+        Self { area: Box::new(area), is_proposed: false }
+    }
+
+    /// Text to take as it is or to type over.
+    pub fn proposed(text: impl Into<String>) -> Self {
+        let line = Self::new(text);
+        Self { is_proposed: !line.text().is_empty(), ..line }
+    }
+
+    /// Whether the text is still the proposal that the next character replaces.
+    pub fn is_proposed(&self) -> bool {
+        self.is_proposed
     }
 
     pub fn text(&self) -> &str {
@@ -71,6 +84,9 @@ impl LineEdit {
         if !is_ours {
             return Edited::Ignored;
         }
+        if std::mem::take(&mut self.is_proposed) && matches!(key.code, KeyCode::Char(_)) && !ctrl && !alt {
+            self.set("");
+        }
         let is_changed = match key.code {
             // Readline's, where the widget has undo.
             KeyCode::Char('u') if ctrl => self.area.delete_line_by_head(),
@@ -81,6 +97,9 @@ impl LineEdit {
 
     /// Puts text in at the cursor; line ends become blanks.
     pub fn insert(&mut self, inserted: &str) {
+        if std::mem::take(&mut self.is_proposed) {
+            self.set("");
+        }
         let clean = one_line(inserted.trim_end_matches(['\r', '\n']));
         if self.text().len() + clean.len() <= MAX_LEN {
             self.area.insert_str(clean);

@@ -43,6 +43,12 @@ pub fn age(span: Duration) -> String {
     }
 }
 
+/// `1 process`, `3 processes`, `2 layers`.
+pub fn counted(n: u64, noun: &str) -> String {
+    let plural = if noun.ends_with('s') { "es" } else { "s" };
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}{plural}") }
+}
+
 /// Age of a moment, `–` when it is not known; a moment in the future counts as now.
 pub fn since(now: SystemTime, moment: Option<SystemTime>) -> String {
     moment.map_or_else(|| "–".to_owned(), |m| age(now.duration_since(m).unwrap_or_default()))

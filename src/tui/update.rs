@@ -69,6 +69,11 @@ fn take_input(model: &mut Model, input: Input) -> Vec<Command> {
 
 /// Keys go to whatever is nearest: the top layer, the filter bar, a prompt inside the log view, and only then to the keymap.
 fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
+    if let Some(plain) = typed_after_esc(model, key) {
+        let mut out = take_key(model, KeyEvent::from(KeyCode::Esc));
+        out.extend(take_key(model, plain));
+        return out;
+    }
     if !model.layers.is_empty() {
         return layers::take_key(model, key);
     }
@@ -89,6 +94,18 @@ fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
         },
         None => Vec::new(),
     }
+}
+
+/// Esc and a character in one read look like Alt and that character. Where nothing is bound to it, somebody types fast or the line is slow.
+fn typed_after_esc(model: &Model, key: KeyEvent) -> Option<KeyEvent> {
+    let KeyCode::Char(c) = key.code else { return None };
+    let is_alt = key.modifiers.contains(KeyModifiers::ALT) && !key.modifiers.contains(KeyModifiers::CONTROL);
+    let is_terminals = matches!(model.layers.last(), Some(super::model::layers::Layer::Terminal(_)));
+    // The line editor's motions by words.
+    let is_editors = "bf".contains(c) && (!model.layers.is_empty() || model.filter_edit.is_some());
+    let is_bound = model.layers.is_empty() && model.keymap.action(&model.scopes(), Chord::from(key)).is_some();
+    let plain = KeyEvent { modifiers: key.modifiers - KeyModifiers::ALT, ..key };
+    (is_alt && !is_terminals && !is_editors && !is_bound).then_some(plain)
 }
 
 fn is_cancel(key: KeyEvent) -> bool {

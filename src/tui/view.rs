@@ -293,6 +293,19 @@ fn detail_title(model: &Model, is_focused: bool) -> Line<'static> {
     Line::from(spans)
 }
 
+/// `web-1 ── Logs 2/5`, where the row of tabs does not fit.
+fn short_detail_title(model: &Model) -> Line<'static> {
+    let theme = &model.theme;
+    let tabs = Tab::of(model.list);
+    let at = tabs.iter().position(|tab| *tab == model.tab()).map_or(1, |at| at + 1);
+    Line::from(vec![
+        Span::styled(pages::subject_title(model), theme.title_focus),
+        Span::styled(" ── ", theme.border),
+        Span::styled(model.tab().title(), theme.title_focus.add_modifier(ratatui::style::Modifier::UNDERLINED)),
+        Span::styled(format!(" {at}/{}", tabs.len()), theme.dim),
+    ])
+}
+
 /// The bottom line of the detail frame: the log's meter.
 fn detail_edge(model: &Model, area: &PaneArea, buf: &mut Buffer) {
     if model.tab() != Tab::Logs || area.outer.width < 8 {
@@ -317,7 +330,9 @@ fn edge_ends(buf: &mut Buffer, x: u16, y: u16, room: u16, left: &Line<'_>, right
 fn narrow_tabs(model: &Model, row: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     if model.focus == Pane::Detail {
-        let used = put_line(buf, row.x + 1, row.y, row.width.saturating_sub(2), &detail_title(model, true));
+        let whole = detail_title(model, true);
+        let line = if whole.width() + 2 > usize::from(row.width) { short_detail_title(model) } else { whole };
+        let used = put_line(buf, row.x + 1, row.y, row.width.saturating_sub(2), &line);
         if model.tab() == Tab::Logs
             && let Some(logs) = &model.detail.logs
         {
@@ -375,27 +390,34 @@ fn banner(model: &Model, areas: &Areas, buf: &mut Buffer) {
     put(buf, x, row.y, width, &shown, theme.banner);
 }
 
+/// Short messages: above the footer; in the footer's own row where they would cover a layer, or half of a small screen.
 fn toasts(model: &Model, areas: &Areas, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let mut y = areas.body.bottom().saturating_sub(1);
-    for toast in model.toasts.iter().rev() {
-        let (sign, style) = match toast.tone {
-            Tone::Good => ("✓", theme.ok),
-            Tone::Info => ("•", theme.info),
-            Tone::Warning => ("!", theme.warn),
-            Tone::Bad => ("✖", theme.error),
-        };
-        let room = areas.body.width.saturating_sub(4);
-        let width = (text::width(&toast.text) as u16 + 4).min(room);
-        let x = areas.body.right().saturating_sub(width + 1);
-        if y <= areas.body.y {
-            return;
+    let is_tight = !model.layers.is_empty() || areas.body.height < 16;
+    if is_tight {
+        if let Some(toast) = model.toasts.last().filter(|_| model.filter_edit.is_none()) {
+            toast_line(model, toast, areas.footer, buf);
         }
-        clear(buf, Rect::new(x, y, width, 1), theme.input);
-        put(buf, x + 1, y, 1, sign, style.patch(Style { bg: theme.input.bg, ..Style::new() }));
-        put(buf, x + 3, y, width.saturating_sub(4), &toast.text, theme.text.patch(theme.input));
-        y -= 1;
+        return;
     }
+    let rows = (areas.body.y + 1..areas.body.bottom()).rev();
+    for (toast, y) in model.toasts.iter().rev().zip(rows) {
+        toast_line(model, toast, Rect { y, height: 1, ..areas.body }, buf);
+    }
+}
+
+fn toast_line(model: &Model, toast: &super::model::news::Toast, row: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let (sign, style) = match toast.tone {
+        Tone::Good => ("✓", theme.ok),
+        Tone::Info => ("•", theme.info),
+        Tone::Warning => ("!", theme.warn),
+        Tone::Bad => ("✖", theme.error),
+    };
+    let width = (text::width(&toast.text) as u16 + 4).min(row.width.saturating_sub(2));
+    let x = row.right().saturating_sub(width + 1);
+    clear(buf, Rect::new(x, row.y, width, 1), theme.input);
+    put(buf, x + 1, row.y, 1, sign, style.patch(Style { bg: theme.input.bg, ..Style::new() }));
+    put(buf, x + 3, row.y, width.saturating_sub(4), &toast.text, theme.text.patch(theme.input));
 }
 
 // ---- footer -------------------------------------------------------------------------------------------------------------------------
@@ -485,7 +507,8 @@ fn hints(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let scopes = model.scopes();
     let mut rows: Vec<_> = TABLE.iter().filter(|row| row.footer > 0 && scopes.contains(&row.scope)).collect();
-    rows.sort_by_key(|row| (row.footer, scopes.iter().position(|scope| *scope == row.scope)));
+    // The keys of the page first, then those of what it is about.
+    rows.sort_by_key(|row| (row.footer >= 19, scopes.iter().position(|scope| *scope == row.scope), row.footer));
     // Help and quit are always last and always there, as far as there is room.
     let (last, first): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.footer >= 23);
     let width_of = |row: &super::action::Row, key: &str| (text::width(key) + text::width(row.label) + 3) as u16;

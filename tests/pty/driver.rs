@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 /// The program under test.
 pub(crate) const ORLOP: &str = env!("CARGO_BIN_EXE_orlop");
 /// Longest wait for anything; machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What to start, with which environment.
 pub(crate) struct Setup {
@@ -28,6 +28,12 @@ impl Setup {
     pub(crate) fn orlop(args: &[&str]) -> Self {
         let words = std::iter::once(ORLOP).chain(args.iter().copied()).map(str::to_owned).collect();
         Self::new(words)
+    }
+
+    /// On a store of its own below this directory.
+    pub(crate) fn on_store(dir: &std::path::Path) -> Self {
+        let (root, run) = (dir.join("root"), dir.join("run"));
+        Self::orlop(&["--root", &root.to_string_lossy(), "--run-root", &run.to_string_lossy()])
     }
 
     /// An interactive shell with job control and a prompt that is known.
@@ -131,6 +137,10 @@ impl Tty {
 
     pub(crate) fn wait_for(&mut self, shown: &str) {
         self.wait_until(&format!("`{shown}` does not show up"), |screen| screen.contains(shown));
+    }
+
+    pub(crate) fn wait_gone(&mut self, shown: &str) {
+        self.wait_until(&format!("`{shown}` does not go away"), |screen| !screen.contains(shown));
     }
 
     pub(crate) fn wait_until(&mut self, complaint: &str, holds: impl Fn(&str) -> bool) {

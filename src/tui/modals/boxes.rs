@@ -15,41 +15,52 @@ pub(super) fn confirm(model: &Model, confirm: &Confirm, body: Rect, buf: &mut Bu
     let inside = usize::from(width.saturating_sub(4));
     let question = text::wrap(&confirm.question, inside);
     let n_bytes = u16::from(confirm.bytes.is_some());
-    let fixed = question.len() as u16 + confirm.switches.len() as u16 + n_bytes + 7;
+    // What must be on screen however small it is: frame, switches, buttons; then the question; then air; then the objects.
+    let firm = 3 + confirm.switches.len() as u16 + n_bytes;
+    let air = u16::from(body.height >= firm + question.len() as u16 + 1 + 4);
+    let fixed = firm + question.len() as u16 + 4 * air;
     let shown = (confirm.objects.len() as u16).min(body.height.saturating_sub(fixed).max(1));
-    let border = theme.dialog_danger;
-    let inner = dialog(buf, body, (width, fixed + shown), &confirm.title, theme, border);
-    let mut y = inner.y;
-    let is_all = usize::from(shown) >= confirm.objects.len();
-    for (at, (name, note)) in confirm.objects.iter().take(shown.into()).enumerate() {
-        if !is_all && at + 1 == usize::from(shown) {
-            let rest = confirm.objects.len() - at;
-            put(buf, inner.x, y, inner.width, &format!("… and {rest} more"), theme.dim);
-        } else {
-            let used = put(buf, inner.x, y, inner.width, name, theme.text);
-            put(buf, inner.x + used + 2, y, inner.width.saturating_sub(used + 2), note, theme.dim);
-        }
-        y += 1;
-    }
+    let inner = dialog(buf, body, (width, fixed + shown), &confirm.title, theme, theme.dialog_danger);
+    let last = inner.bottom().saturating_sub(1 + air);
+    let for_question = last.saturating_sub(inner.y + shown + n_bytes + confirm.switches.len() as u16 + 2 * air);
+    let mut y = inner.y + objects(model, confirm, Rect { height: shown, ..inner }, buf);
     if let Some(bytes) = confirm.bytes {
         put(buf, inner.x, y, inner.width, &format!("{} on disk", units::bytes(bytes)), theme.warn);
         y += 1;
     }
-    y += 1;
-    for line in &question {
+    y += air;
+    for line in question.iter().take(for_question.into()) {
         put(buf, inner.x, y, inner.width, line, theme.text);
         y += 1;
     }
-    y += 1;
+    y += air;
     for switch in &confirm.switches {
         let mut x = inner.x + put(buf, inner.x, y, inner.width, if switch.is_on { "[x] " } else { "[ ] " }, theme.text);
         x += put(buf, x, y, 2, &format!("{} ", switch.key), theme.key);
         put(buf, x, y, inner.right().saturating_sub(x), switch.label, theme.text);
         y += 1;
     }
-    buttons(model, confirm, Rect { y: inner.bottom().saturating_sub(2), height: 1, ..inner }, buf);
+    buttons(model, confirm, Rect { y: last, height: 1, ..inner }, buf);
     edge_hints(buf, inner, &[("y", confirm.verb), ("esc", "cancel")], theme);
     None
+}
+
+/// What it happens to, one a row; returns the rows used.
+fn objects(model: &Model, confirm: &Confirm, area: Rect, buf: &mut Buffer) -> u16 {
+    let theme = &model.theme;
+    let n = confirm.objects.len().min(area.height.into());
+    let is_all = n >= confirm.objects.len();
+    for (at, (name, note)) in confirm.objects.iter().take(n).enumerate() {
+        let y = area.y + at as u16;
+        if !is_all && at + 1 == n {
+            let rest = confirm.objects.len() - at;
+            put(buf, area.x, y, area.width, &format!("… and {rest} more"), theme.dim);
+        } else {
+            let used = put(buf, area.x, y, area.width, name, theme.text);
+            put(buf, area.x + used + 2, y, area.width.saturating_sub(used + 2), note, theme.dim);
+        }
+    }
+    n as u16
 }
 
 fn buttons(model: &Model, confirm: &Confirm, row: Rect, buf: &mut Buffer) {

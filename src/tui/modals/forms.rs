@@ -55,7 +55,10 @@ fn input(
             theme.placeholder.patch(ratatui::style::Style { bg: style.bg, ..Default::default() }),
         );
     } else {
-        put(buf, row.x, row.y, row.width, &shown, theme.text.patch(style));
+        let used = put(buf, row.x, row.y, row.width, &shown, theme.text.patch(style));
+        if edit.is_proposed() && has_focus {
+            wash(buf, Rect { width: used, ..row }, theme.selection);
+        }
     }
     has_focus.then(|| Position::new(row.x + at as u16, row.y))
 }

@@ -105,7 +105,11 @@ pub(super) fn help(model: &Model, help: &Help, body: Rect, buf: &mut Buffer) -> 
     let list = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
     let rows = usize::from(list.height);
     let first = first_row(help.cursor, rows, help.items.len());
-    let key_room = 16.min(list.width / 3);
+    let keys = help.items.iter().map(|item| match item {
+        HelpItem::Entry { keys, .. } => text::width(keys) as u16,
+        HelpItem::Heading(_) => 0,
+    });
+    let key_room = keys.max().unwrap_or(0).min(16).min(list.width / 3);
     for (y, (at, item)) in (list.y..list.bottom()).zip(help.items.iter().enumerate().skip(first)) {
         match item {
             HelpItem::Heading(title) => {

@@ -7,6 +7,7 @@ use ratatui::style::Style;
 use crate::engine::HealthStatus;
 use crate::engine::container::Status;
 
+use super::super::listing::Loading;
 use super::super::model::containers::Column;
 use super::super::model::rows::{ContainerRow, coarse};
 use super::super::model::usage::Usage;
@@ -26,7 +27,13 @@ pub(super) fn paint(model: &Model, area: Rect, buf: &mut Buffer) {
     let rows = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     if model.containers.n_visible() == 0 {
         let is_filtered = !model.containers.filter().is_empty();
-        let empty = "no containers yet: n runs an image";
+        let is_new = !is_filtered && model.containers.loading == Loading::Ready && model.images.n_total() == 0;
+        // On a narrow screen there is no other pane to greet in.
+        if is_new && model.size.0 < super::super::layout::WIDE {
+            super::greeting::paint(model, area, buf);
+            return;
+        }
+        let empty = if is_new { "no containers yet" } else { "no containers yet: n runs an image" };
         super::no_rows(model, &model.containers.loading, is_filtered, empty, rows, buf);
         return;
     }

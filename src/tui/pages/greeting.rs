@@ -11,7 +11,11 @@ use super::super::text;
 use super::super::widgets::put_line;
 
 pub(super) fn paint(model: &Model, area: Rect, buf: &mut Buffer) {
-    let lines = lines(model, usize::from(area.width.saturating_sub(4)));
+    let mut lines = lines(model, usize::from(area.width.saturating_sub(4)));
+    // Where there is little room the air goes first.
+    if lines.len() > usize::from(area.height) {
+        lines.retain(|line| line.width() > 0);
+    }
     let top = area.y + (area.height.saturating_sub(lines.len() as u16)) / 3;
     for (y, line) in (top..area.bottom()).zip(&lines) {
         put_line(buf, area.x + 2, y, area.width.saturating_sub(3), line);

@@ -242,10 +242,10 @@ fn usage(model: &Model, page: &mut Page<'_>, row: &ContainerRow) {
         String::new()
     };
     let shown = format!(
-        "{} CPU · {}{limit} · {} processes",
+        "{} CPU · {}{limit} · {}",
         units::percent(usage.cpu_percent),
         units::bytes(usage.mem_bytes),
-        sample.n_pids
+        units::counted(sample.n_pids, "process")
     );
     page.text("Uses", &shown);
 }
@@ -257,7 +257,7 @@ fn settings(page: &mut Page<'_>, detail: &ContainerDetail) {
     let mut limits = Vec::new();
     limits.extend(resources.memory_bytes.filter(|n| *n > 0).map(|n| format!("memory {}", units::bytes(n))));
     limits.extend(resources.nano_cpus.filter(|n| *n > 0).map(|n| format!("{} CPUs", n as f64 / 1e9)));
-    limits.extend(resources.pids_limit.filter(|n| *n > 0).map(|n| format!("{n} processes")));
+    limits.extend(resources.pids_limit.filter(|n| *n > 0).map(|n| units::counted(n as u64, "process")));
     page.text("Limits", &limits.join(" · "));
     let restart = match spec.restart {
         RestartPolicy::No => String::new(),
@@ -306,7 +306,7 @@ fn image_config(page: &mut Page<'_>, detail: &ImageDetail, n_history: usize) {
     let config = &detail.config;
     let variant = detail.variant.as_deref().map(|variant| format!("/{variant}")).unwrap_or_default();
     page.text("Platform", &format!("{}/{}{variant}", detail.os, detail.architecture));
-    page.text("Layers", &format!("{} ({n_history} steps)", detail.layers.len()));
+    page.text("Layers", &format!("{} ({})", detail.layers.len(), units::counted(n_history as u64, "step")));
     page.gap();
     let words = |words: &Option<Vec<String>>| words.as_deref().unwrap_or_default().join(" ");
     page.text("Entrypoint", &words(&config.entrypoint));

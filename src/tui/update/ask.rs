@@ -144,7 +144,7 @@ pub(super) fn prompt(model: &mut Model, title: impl Into<String>, hint: &str, te
         Layer::Prompt(Prompt {
             title: title.into(),
             hint: hint.to_owned(),
-            edit: LineEdit::new(text),
+            edit: LineEdit::proposed(text),
             error: None,
             completion: Completion { source, ..Completion::default() },
             then,

@@ -22,6 +22,11 @@ fn text(id: FieldId, label: &'static str, example: &'static str, value: impl Int
     Field { id, label, example, value: Value::Text(LineEdit::new(value)), error: None }
 }
 
+/// A field with a value to take as it is or to type over.
+fn proposed(id: FieldId, label: &'static str, example: &'static str, value: &str) -> Field {
+    Field { id, label, example, value: Value::Text(LineEdit::proposed(value)), error: None }
+}
+
 fn toggle(id: FieldId, label: &'static str, example: &'static str) -> Field {
     Field { id, label, example, value: Value::Toggle(false), error: None }
 }
@@ -46,6 +51,8 @@ fn open(model: &mut Model, title: String, kind: FormKind, fields: Vec<Field>, fo
 pub(super) fn open_run(model: &mut Model) {
     let image = match model.list {
         Pane::Images => model.images.selected().map(|row| row.handle.clone()),
+        // With a single image there is nothing to choose.
+        _ if model.images.n_total() == 1 => model.images.all().first().map(|row| row.handle.clone()),
         _ => None,
     };
     let focus = usize::from(image.is_some());
@@ -136,8 +143,8 @@ pub(super) fn open_import(model: &mut Model) {
 
 pub(super) fn open_from_host(model: &mut Model) {
     let fields = vec![
-        text(FieldId::Reference, "Name", "tools:latest", ""),
-        text(FieldId::Paths, "Programs", "/bin/sh /bin/ls; tab completes", "/bin/sh "),
+        proposed(FieldId::Reference, "Name", "name:tag", "tools:latest"),
+        text(FieldId::Paths, "Programs", "/bin/sh /bin/ls; tab completes", "/bin/sh /bin/ls /bin/cat "),
     ];
     open(model, "Make an image from this host".to_owned(), FormKind::FromHost, fields, 0, "Make");
 }
@@ -192,8 +199,14 @@ fn field_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
     let Some(field) = form.fields.get_mut(form.focus) else { return Vec::new() };
     match (&mut field.value, key.code) {
         (Value::Toggle(on), KeyCode::Char(' ') | KeyCode::Left | KeyCode::Right) => *on = !*on,
-        (Value::Choice { options, at }, KeyCode::Char(' ') | KeyCode::Right) => *at = (*at + 1) % options.len(),
-        (Value::Choice { options, at }, KeyCode::Left) => *at = (*at + options.len() - 1) % options.len(),
+        (Value::Choice { options, at }, KeyCode::Char(' ') | KeyCode::Right) => {
+            *at = (*at + 1) % options.len();
+            follow_choice(form);
+        }
+        (Value::Choice { options, at }, KeyCode::Left) => {
+            *at = (*at + options.len() - 1) % options.len();
+            follow_choice(form);
+        }
         (Value::Text(edit), _) => {
             if edit.key(key) != Edited::Changed {
                 return Vec::new();
@@ -205,6 +218,16 @@ fn field_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
         _ => {}
     }
     Vec::new()
+}
+
+/// Whoever attaches wants a terminal; it can be switched off again.
+fn follow_choice(form: &mut Form) {
+    let attaches = form.text(FieldId::Then) == "start and attach";
+    if form.fields.get(form.focus).is_some_and(|field| field.id == FieldId::Then)
+        && let Some(field) = form.fields.iter_mut().find(|field| field.id == FieldId::Tty)
+    {
+        field.value = Value::Toggle(attaches);
+    }
 }
 
 /// Proposals for the field under the cursor: images at once, paths by asking.
