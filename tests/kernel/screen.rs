@@ -105,7 +105,8 @@ fn a_container_from_the_first_key_to_the_last() {
 
     remove_container(&mut tty);
     tty.wait_for("1 image is here, no container.");
-    tty.write("q");
+    // The first one goes back from the details.
+    tty.write("qq");
     assert_eq!(tty.wait_exit(), 0);
     check_empty(store.path());
 }
