@@ -10,6 +10,8 @@ mod crowd;
 mod embedded;
 #[path = "kernel/peers.rs"]
 mod peers;
+#[path = "kernel/regressions.rs"]
+mod regressions;
 #[path = "kernel/runtime.rs"]
 mod runtime;
 #[path = "kernel/screen.rs"]

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_made_of_digits_wins_when_its_line_comes_first() {
+    fn a_name_made_of_digits_wins_when_its_line_comes_first_cve_2016_3697() {
         check("1000", &[], 77, 78, &[78], "/home/digits");
     }
 

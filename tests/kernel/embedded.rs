@@ -23,7 +23,7 @@ use orlop::shim::RunState;
 #[allow(dead_code, reason = "the contract suite's helpers; only the image is taken from there")]
 mod world;
 
-use world::busybox_tar;
+pub(crate) use world::busybox_tar;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A child test process finds its store here; without it the child tests do nothing.

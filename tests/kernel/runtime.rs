@@ -279,12 +279,8 @@ fn a_failing_hook_ends_the_creation_with_its_words() {
     assert!(cgroup_dirs(&bundle.id).is_empty());
 }
 
-#[test]
-fn a_terminal_goes_over_the_console_socket() {
-    let Some(mut bundle) = Bundle::new(&["sh", "-c", "tty; stat -c %t:%T /dev/console; readlink /proc/self/fd/0"])
-    else {
-        return;
-    };
+/// Runs it with a terminal that goes over a console socket; everything that it wrote.
+fn on_terminal(bundle: &mut Bundle) -> String {
     bundle.config["process"]["terminal"] = json!(true);
     let socket = bundle.dir.path().join("console.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -299,6 +295,16 @@ fn a_terminal_goes_over_the_console_socket() {
     while let Ok(n @ 1..) = master.read(&mut buf) {
         text.push_str(&String::from_utf8_lossy(&buf[..n]));
     }
+    text
+}
+
+#[test]
+fn a_terminal_goes_over_the_console_socket() {
+    let Some(mut bundle) = Bundle::new(&["sh", "-c", "tty; stat -c %t:%T /dev/console; readlink /proc/self/fd/0"])
+    else {
+        return;
+    };
+    let text = on_terminal(&mut bundle);
     assert_eq!(text.lines().next(), Some("/dev/pts/0"), "{text}");
     assert!(text.contains("/dev/pts/0"), "{text}");
 }
@@ -331,15 +337,64 @@ fn a_user_namespace_maps_root_to_somebody_else() {
     assert_eq!(made, 200_000);
 }
 
+/// The words of a command of the runtime, started by a shell that leaves descriptors of the host open in it.
+fn with_open_descriptors(command: &Command) -> Command {
+    let mut leaky = Command::new("sh");
+    leaky.args(["-c", "exec 7</etc 8</etc/passwd 9</; exec \"$@\"", "sh"]).arg(command.get_program());
+    leaky.args(command.get_args()).stdin(Stdio::null());
+    leaky.current_dir(command.get_current_dir().unwrap());
+    leaky
+}
+
 #[test]
 fn cve_2015_3627_only_three_descriptors_are_open() {
-    let Some(bundle) =
-        Bundle::new(&["sh", "-c", "for f in /proc/self/fd/*; do readlink $f >/dev/null && echo ${f##*/}; done"])
-    else {
-        return;
-    };
     // The shell's own glob opens and closes a directory; what stays is what was inherited.
+    let list = "for f in /proc/self/fd/*; do readlink $f >/dev/null && echo ${f##*/}; done";
+    let Some(mut bundle) = Bundle::new(&["sh", "-c", list]) else { return };
     assert_eq!(bundle.run().1, "0\n1\n2\n");
+    let mut run = with_open_descriptors(&bundle.command(&["run", &bundle.id]));
+    assert_eq!(said(&run.output().unwrap()), (0, "0\n1\n2\n".to_owned(), String::new()));
+    bundle.config["process"]["args"] = json!(["sleep", "100"]);
+    bundle.start();
+    let mut exec = with_open_descriptors(&bundle.command(&["exec", &bundle.id, "sh", "-c", list]));
+    assert_eq!(said(&exec.output().unwrap()), (0, "0\n1\n2\n".to_owned(), String::new()));
+}
+
+/// What strace saw each process do, in its order: (pid, line).
+fn traced(command: &Command) -> Option<Vec<(String, String)>> {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        eprintln!("not run: strace is not installed");
+        return None;
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=prctl,setns,unshare", "-e", "signal=none", "-o"]).arg(file.path());
+    strace.arg(command.get_program()).args(command.get_args());
+    strace.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    let output = strace.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(file.path()).unwrap();
+    let line = |line: &str| line.trim_start().split_once(' ').map(|(pid, call)| (pid.to_owned(), call.to_owned()));
+    Some(text.lines().filter_map(line).collect())
+}
+
+#[test]
+fn cve_2016_9962_nobody_in_the_container_may_look_into_who_comes_in() {
+    let Some(bundle) = Bundle::new(&["sleep", "100"]) else { return };
+    bundle.start();
+    let Some(calls) = traced(&bundle.command(&["exec", &bundle.id, "true"])) else { return };
+    let mut hidden: Vec<&String> = Vec::new();
+    let mut n_entered = 0;
+    for (pid, call) in &calls {
+        if call.starts_with("prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE)") {
+            hidden.push(pid);
+        } else if call.starts_with("setns(") && !call.contains(", CLONE_NEWPID)") {
+            // (A process that joins a pid namespace is not in it: its children will be.)
+            n_entered += 1;
+            assert!(hidden.contains(&pid), "{pid} enters while it can be ptraced: {calls:#?}");
+        }
+    }
+    assert!(n_entered > 0, "{calls:#?}");
 }
 
 #[test]
@@ -376,6 +431,26 @@ fn cve_2019_5736_the_runtimes_file_cannot_be_written_through_its_processes() {
 }
 
 #[test]
+fn cve_2019_16884_a_volume_inside_proc_is_refused() {
+    for target in ["/proc/tty", "/proc/self/attr", "/proc/sys/kernel/core_pattern"] {
+        let Some(mut bundle) = Bundle::new(&["true"]) else { return };
+        let is_file = target.ends_with("pattern");
+        let source = bundle.dir.path().join("source");
+        if is_file {
+            fs::write(&source, "").unwrap()
+        } else {
+            fs::create_dir(&source).unwrap()
+        }
+        bundle.config["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "destination": target, "type": "bind", "source": source, "options": ["bind"] }));
+        let (code, _, err) = bundle.run();
+        assert!(code != 0 && err.contains("inside /proc"), "{target}: {err}");
+    }
+}
+
+#[test]
 fn cve_2019_19921_a_link_in_place_of_proc_sys_or_dev_is_refused() {
     for name in ["proc", "sys", "dev"] {
         let Some(bundle) = Bundle::new(&["true"]) else { return };
@@ -405,12 +480,31 @@ fn cve_2021_30465_a_mount_on_a_link_stays_inside_the_root() {
 }
 
 #[test]
+fn cve_2021_3602_the_hosts_environment_stays_outside() {
+    let Some(mut bundle) = Bundle::new(&["env"]) else { return };
+    let with_secret = |words: &[&str]| {
+        let mut command = bundle.command(words);
+        said(&command.env("ORLOP_TEST_SECRET", "of the host").output().unwrap())
+    };
+    let (code, out, err) = with_secret(&["run", &bundle.id]);
+    assert!(code == 0 && out.contains("PATH=") && !out.contains("ORLOP_TEST_SECRET"), "{out}{err}");
+    bundle.config["process"]["args"] = json!(["sleep", "100"]);
+    bundle.start();
+    let mut exec = bundle.command(&["exec", &bundle.id, "env"]);
+    let (code, out, err) = said(&exec.env("ORLOP_TEST_SECRET", "of the host").output().unwrap());
+    assert!(code == 0 && out.contains("PATH=") && !out.contains("ORLOP_TEST_SECRET"), "{out}{err}");
+}
+
+#[test]
 fn cve_2022_24769_inheritable_and_ambient_sets_are_empty() {
-    let Some(bundle) = Bundle::new(&["sh", "-c", "cat /proc/self/status; sleep 100"]) else { return };
+    let Some(mut bundle) = Bundle::new(&["cat", "/proc/self/status"]) else { return };
+    let (_, of_run, err) = bundle.run();
+    assert!(of_run.contains("CapEff:"), "{err}");
+    bundle.config["process"]["args"] = json!(["sleep", "100"]);
     bundle.start();
     let (_, status, _) = bundle.exec(&["--cap", "CAP_NET_RAW", &bundle.id, "cat", "/proc/self/status"]);
-    for set in ["CapInh", "CapAmb"] {
-        assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+    for (set, text) in [("CapInh", &of_run), ("CapAmb", &of_run), ("CapInh", &status), ("CapAmb", &status)] {
+        assert!(text.contains(&format!("{set}:\t0000000000000000")), "{text}");
     }
     assert!(status.contains("CapEff:\t0000000020002420"), "{status}");
 }
@@ -465,6 +559,22 @@ fn cve_2025_31133_a_null_device_that_is_another_is_refused() {
     symlink("/proc/kcore", bundle.rootfs().join("dev/null")).unwrap();
     let (code, _, err) = bundle.run();
     assert!(code != 0 && err.contains("/dev/null"), "{err}");
+}
+
+/// The image has links where the host's terminal would be looked for by name.
+#[test]
+fn cve_2025_52565_the_console_is_the_terminal_itself() {
+    let Some(mut bundle) = Bundle::new(&["sh", "-c", "stat -L -c %t:%T /dev/console"]) else { return };
+    bundle.config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|it| !it["destination"].as_str().unwrap().starts_with("/dev"));
+    fs::create_dir_all(bundle.rootfs().join("dev/pts")).unwrap();
+    for n in 0..300 {
+        symlink("/proc/sysrq-trigger", bundle.rootfs().join(format!("dev/pts/{n}"))).unwrap();
+    }
+    let text = on_terminal(&mut bundle);
+    assert!(text.starts_with("88:"), "{text}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn answers(lab: &Lab, programs: &Path, security: &[&str]) -> Vec<(String, u8)> {
 }
 
 #[test]
-fn what_the_profile_refuses_is_refused_in_a_container() {
+fn cve_2026_31431_what_the_profile_refuses_is_refused_in_a_container() {
     let dir = tempfile::Builder::new().prefix("orlop-seccomp-").tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     for probe in &PROBES {

@@ -170,6 +170,39 @@ mod tests {
         assert!(dir.path().join(outside.path().strip_prefix("/").unwrap()).join("x").is_dir());
     }
 
+    /// Another container changes a directory into a link to the host and back while destinations are looked up in it.
+    #[test]
+    fn cve_2024_45310_what_is_swapped_meanwhile_leads_nowhere() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (dir, fd) = root();
+        let outside = tempfile::tempdir().unwrap();
+        let (shared, aside) = (dir.path().join("shared"), dir.path().join("aside"));
+        fs::create_dir(&shared).unwrap();
+        symlink(outside.path(), &aside).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    nix::fcntl::renameat2(
+                        nix::fcntl::AT_FDCWD,
+                        &shared,
+                        nix::fcntl::AT_FDCWD,
+                        &aside,
+                        nix::fcntl::RenameFlags::RENAME_EXCHANGE,
+                    )
+                    .unwrap();
+                }
+            });
+            for n in 0..3000 {
+                // A lookup that is disturbed may fail; it may not succeed elsewhere.
+                let _ = open_or_make(fd.as_fd(), Path::new(&format!("/shared/d{n}/e")), Want::Dir);
+                let _ = open_or_make(fd.as_fd(), Path::new(&format!("/shared/f{n}")), Want::File);
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "something was made outside");
+    }
+
     #[test]
     fn a_dangling_link_is_made_whole() {
         let (dir, fd) = root();
