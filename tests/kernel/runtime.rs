@@ -349,7 +349,7 @@ fn with_open_descriptors(command: &Command) -> Command {
 #[test]
 fn cve_2015_3627_only_three_descriptors_are_open() {
     // The shell's own glob opens and closes a directory; what stays is what was inherited.
-    let list = "for f in /proc/self/fd/*; do readlink $f >/dev/null && echo ${f##*/}; done";
+    let list = "for f in /proc/self/fd/*; do readlink $f >/dev/null && echo ${f##*/}; done; true";
     let Some(mut bundle) = Bundle::new(&["sh", "-c", list]) else { return };
     assert_eq!(bundle.run().1, "0\n1\n2\n");
     let mut run = with_open_descriptors(&bundle.command(&["run", &bundle.id]));
@@ -374,7 +374,9 @@ fn traced(command: &Command) -> Option<Vec<(String, String)>> {
     let output = strace.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(file.path()).unwrap();
-    let line = |line: &str| line.trim_start().split_once(' ').map(|(pid, call)| (pid.to_owned(), call.to_owned()));
+    let line = |line: &str| {
+        line.trim_start().split_once(' ').map(|(pid, call)| (pid.to_owned(), call.trim_start().to_owned()))
+    };
     Some(text.lines().filter_map(line).collect())
 }
 

@@ -89,9 +89,9 @@ pub(crate) fn json(value: &Value) -> String {
                 .filter(|(key, _)| !key.starts_with('@'))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
-            Value::Object(shown).to_string()
+            without_controls(Value::Object(shown).to_string())
         }
-        _ => value.to_string(),
+        _ => without_controls(value.to_string()),
     }
 }
 
@@ -100,9 +100,25 @@ pub(crate) fn pretty(value: &Value) -> String {
     let mut out = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
     match serde::Serialize::serialize(value, &mut serializer) {
-        Ok(()) => String::from_utf8(out).unwrap_or_default(),
+        Ok(()) => without_controls(String::from_utf8(out).unwrap_or_default()),
         Err(_) => value.to_string(),
     }
+}
+
+/// JSON leaves DEL and the C1 controls as they are; a terminal may take U+009B for the beginning of a command, so they are escaped too.
+fn without_controls(json: String) -> String {
+    let is_bad = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !json.contains(is_bad) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match is_bad(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 /// Go's `%v`.
