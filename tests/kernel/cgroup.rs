@@ -359,3 +359,27 @@ fn systemd_form_is_made_by_cgroupfs_with_a_warning() {
         let _ = std::fs::remove_dir(dir.parent().unwrap().parent().unwrap());
     }
 }
+
+/// Of two first containers of a store, one finds the store's cgroup made by the other and not yet given any CPU.
+#[test]
+fn a_parent_without_cpus_gets_them_before_anybody_enters() {
+    let owner = Layout::discover().unwrap();
+    let Some(cpusets) = owner.owner(Controller::Cpuset).filter(|it| it.version == Version::V1) else {
+        println!("cannot run here: no cpuset controller of cgroup v1");
+        return;
+    };
+    let name = format!("halfmade-{}", std::process::id());
+    let parent = cpusets.mountpoint.join("orlop-test").join(&name);
+    std::fs::create_dir_all(&parent).unwrap();
+    let path = format!("/orlop-test/{name}/own");
+    let (cgroup, _) = Cgroup::create(Path::new(&path), None, Driver::Cgroupfs).unwrap();
+    let group = Group { cgroup: Some(cgroup), warnings: Vec::new() };
+    assert!(group.run("true").0.success());
+    let dirs = group.dirs();
+    drop(group);
+    for dir in dirs {
+        // One per hierarchy, made by the create; this test's alone.
+        let _ = std::fs::remove_dir(dir.parent().unwrap());
+    }
+    let _ = std::fs::remove_dir(parent);
+}
