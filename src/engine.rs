@@ -16,6 +16,7 @@ pub mod event;
 pub mod exec;
 pub mod fake;
 pub mod filter;
+pub mod hosts;
 pub mod image;
 pub mod logs;
 pub mod network;
@@ -42,6 +43,7 @@ pub use error::{Class, EngineError, Result};
 pub use event::{Event, EventAction, EventKind, EventsQuery};
 pub use exec::{ExecDetail, ExecSpec};
 pub use filter::Filters;
+pub use hosts::{Access, HostColor, HostEntry, Hosts};
 pub use image::{
     FoundImage, HistoryEntry, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage, PruneReport, PullImage,
     PulledImage, PushImage, PushedImage, RemoveImage, RemovedImage, SearchImages,

@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::LineRunner;
-use crate::engine::Engine;
+use crate::engine::{Engine, HostEntry, Hosts};
 
 use self::app::{App, Clock};
 use self::event_loop::End;
@@ -55,8 +55,10 @@ use self::terminal::{Abilities, Terminal};
 /// Everything the screen is given. Build one with [`TuiOptions::new`] and fill in the rest.
 pub struct TuiOptions {
     pub engine: Arc<dyn Engine>,
-    /// What the header calls the engine: `embedded`, `demo`, a host.
-    pub engine_label: String,
+    /// What the header says of the engine: `embedded`, `demo`, a host.
+    pub host: HostEntry,
+    /// The engines one can switch to; `None`: this one only.
+    pub hosts: Option<Arc<dyn Hosts>>,
     /// What the `:` line runs; `None`: actions only.
     pub lines: Option<Arc<dyn LineRunner>>,
     /// Text and name of the config file, if there is one.
@@ -72,7 +74,8 @@ impl TuiOptions {
     pub fn new(engine: Arc<dyn Engine>, engine_label: impl Into<String>) -> Self {
         Self {
             engine,
-            engine_label: engine_label.into(),
+            host: HostEntry { name: engine_label.into(), ..HostEntry::default() },
+            hosts: None,
             lines: None,
             config: None,
             themes: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orlop::engine::fake::Fake;
-use orlop::engine::{Class, Engine, EngineError};
+use orlop::engine::{Access, Class, Engine, EngineError, HostColor, HostEntry, Hosts};
 use orlop::tui::TuiOptions;
 use orlop::tui::headless::Headless;
 use orlop::tui::msg::Command;
@@ -19,11 +19,38 @@ struct Person {
     fake: Fake,
 }
 
+/// The scripted engine, and an empty one called `prod` that is to be looked at only.
+struct TwoHosts(Fake);
+
+impl Hosts for TwoHosts {
+    fn known(&self) -> Vec<HostEntry> {
+        let here = HostEntry { name: "test".into(), address: "in this process".into(), ..HostEntry::default() };
+        let far = HostEntry {
+            name: "prod".into(),
+            address: "ssh://ops@prod".into(),
+            color: HostColor::Red,
+            access: Access::ReadOnly,
+        };
+        vec![here, far]
+    }
+
+    fn open(&self, name: &str) -> Result<(HostEntry, Arc<dyn Engine>), EngineError> {
+        let found = self.known().into_iter().find(|host| host.name == name);
+        let host = found.ok_or_else(|| {
+            EngineError::new(Class::NotFound, name, format!("no host is called {name}"))
+                .with_hint("an address begins with unix://, tcp:// or ssh://")
+        })?;
+        let fake = if name == "prod" { Fake::empty() } else { self.0.clone() };
+        Ok((host, Arc::new(fake)))
+    }
+}
+
 fn options(fake: &Fake) -> TuiOptions {
     let clock = fake.clone();
     TuiOptions {
         engine: Arc::new(fake.clone()),
-        engine_label: "test".into(),
+        host: HostEntry { name: "test".into(), ..HostEntry::default() },
+        hosts: Some(Arc::new(TwoHosts(fake.clone()))),
         lines: Some(Arc::new(orlop::cli::CommandLine)),
         config: None,
         themes: Vec::new(),
@@ -547,4 +574,44 @@ async fn a_narrow_screen_shows_one_pane_and_its_tabs() {
     person.sees("2 Images");
     person.screen.resize(20, 5);
     person.sees("too small");
+}
+
+#[tokio::test]
+async fn one_goes_to_another_host_and_back() {
+    let mut person = Person::scripted().await;
+    person.press("H").await;
+    let menu = person.screen.wait_for("another address").await;
+    assert!(menu.contains("prod") && menu.contains("ssh://ops@prod"), "{menu}");
+    person.press("j Enter").await;
+    let there = person.screen.wait_for("Containers 0").await;
+    assert!(there.lines().next().unwrap().contains("prod  read-only"), "{there}");
+    // What changes something is refused there, by key and by line; what looks is not.
+    person.press("n").await;
+    person.screen.wait_for("prod is read-only").await;
+    person.press(":").await;
+    person.write("volume create x").await;
+    person.press("Enter").await;
+    person.screen.wait_for("prod is read-only").await;
+    person.press(":").await;
+    person.write("volume ls").await;
+    person.press("Enter").await;
+    person.screen.wait_for("VOLUME NAME").await;
+    person.press("Esc :").await;
+    person.write("host test").await;
+    person.press("Enter").await;
+    let back = person.screen.wait_for("web-1").await;
+    assert!(!back.lines().next().unwrap().contains("read-only"), "{back}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_there_is_refused_and_one_stays() {
+    let mut person = Person::scripted().await;
+    person.press(":").await;
+    person.write("host staging").await;
+    person.press("Enter").await;
+    let refused = person.screen.wait_for("no host is called staging").await;
+    assert!(refused.contains("an address begins with"), "{refused}");
+    person.press("Esc").await;
+    let stays = person.screen.wait_for("web-1").await;
+    assert!(stays.lines().next().unwrap().contains("test"), "{stays}");
 }

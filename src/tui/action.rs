@@ -76,6 +76,8 @@ pub enum Action {
     Refresh,
     Suspend,
     SwitchTheme,
+    Hosts,
+    ToggleReadOnly,
     ToggleMouse,
     Errors,
     AddImage,
@@ -159,6 +161,10 @@ fn always(_: &Model) -> Result<(), Unavailable> {
     Ok(())
 }
 
+fn can_switch_host(model: &Model) -> Result<(), Unavailable> {
+    if model.can_switch_host { Ok(()) } else { Err("there is one engine only") }
+}
+
 fn has_container(model: &Model) -> Result<(), Unavailable> {
     model.containers.selected().map(drop).ok_or("no container is selected")
 }
@@ -203,6 +209,30 @@ fn has_subject(model: &Model) -> Result<(), Unavailable> {
 
 fn has_search(model: &Model) -> Result<(), Unavailable> {
     if model.detail.inspect.has_search() { Ok(()) } else { Err("nothing is searched for") }
+}
+
+impl Action {
+    /// Whether it changes something on the host; refused while the host is read-only.
+    pub fn changes_host(self) -> bool {
+        matches!(
+            self,
+            Self::Shell
+                | Self::Exec
+                | Self::Attach
+                | Self::Stop
+                | Self::Start
+                | Self::Restart
+                | Self::TogglePause
+                | Self::Kill
+                | Self::Remove
+                | Self::Prune
+                | Self::Rename
+                | Self::New
+                | Self::Limits
+                | Self::Tag
+                | Self::AddImage
+        )
+    }
 }
 
 macro_rules! rows {
@@ -339,6 +369,8 @@ rows! {
         Action::Cancel, "cancel", ["ctrl-c"], 0, "cancel", "Cancel the running job; else back; else quit";
         Action::Errors, "errors", [], 0, "errors", "Show the last error again";
         Action::SwitchTheme, "theme", [], 0, "theme", "Choose the colours";
+        Action::Hosts, "hosts", ["H"], 0, "hosts", "Switch to another engine: the one inside, a docker context, a socket, tcp or ssh", if can_switch_host;
+        Action::ToggleReadOnly, "read-only", [], 0, "read-only", "Refuse everything that changes something on this host, or allow it again";
         Action::ToggleMouse, "mouse", [], 0, "mouse", "Clicks and wheel for orlop, or for the terminal's own selection";
         Action::Redraw, "redraw", ["ctrl-l"], 0, "redraw", "Paint the whole screen again";
         Action::Refresh, "refresh", ["ctrl-r"], 0, "refresh", "Ask the engine for everything again";

@@ -8,6 +8,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use tokio::sync::mpsc;
 
+use crate::config::LineRunner;
+use crate::engine::Hosts;
+
 use super::executor::Executor;
 use super::input::Input;
 use super::keymap::{Binding, Keymap, PRESETS};
@@ -27,6 +30,8 @@ pub struct App {
     pub model: Model,
     executor: Executor,
     inbox: mpsc::Receiver<Msg>,
+    lines: Option<Arc<dyn LineRunner>>,
+    hosts: Option<Arc<dyn Hosts>>,
     clock: Clock,
     /// Orders for the terminal that came up in this turn.
     for_terminal: Vec<Command>,
@@ -49,7 +54,7 @@ impl App {
         let (executor, inbox) = Executor::start(Arc::clone(&options.engine), options.lines.clone());
         let now = (options.clock)();
         let columns = settings.columns.clone();
-        let mut model = Model::new(options.engine_label.clone(), settings, theme, keymap, now);
+        let mut model = Model::new(options.host.clone(), settings, theme, keymap, now);
         model.is_colorless = options.abilities.depth == super::screen::Depth::None;
         if let Some(columns) = columns {
             model.columns = columns;
@@ -57,12 +62,21 @@ impl App {
         if let Some(lines) = options.lines.clone() {
             model.complete_line = Box::new(move |typed| lines.complete(typed));
         }
+        model.can_switch_host = options.hosts.is_some();
         for problem in problems {
             tracing::warn!("{problem}");
             let until = model.tick + TOAST_TIME * 3;
             model.toast(Toast { tone: Tone::Warning, text: problem, until });
         }
-        Self { model, executor, inbox, clock: Arc::clone(&options.clock), for_terminal: Vec::new() }
+        Self {
+            model,
+            executor,
+            inbox,
+            lines: options.lines.clone(),
+            hosts: options.hosts.clone(),
+            clock: Arc::clone(&options.clock),
+            for_terminal: Vec::new(),
+        }
     }
 
     /// Takes one message in.
@@ -118,6 +132,18 @@ impl App {
         }
     }
 
+    /// Leaves this engine for another; what was under way here is given up, and late answers find nobody.
+    fn switch(&mut self, name: &str) {
+        let Some(hosts) = &self.hosts else { return };
+        match hosts.open(name) {
+            Ok((entry, engine)) => {
+                (self.executor, self.inbox) = Executor::start(engine, self.lines.clone());
+                self.model.switch_host(entry);
+            }
+            Err(error) => self.take(Msg::HostRefused { name: name.to_owned(), error }),
+        }
+    }
+
     fn look_at_clock(&mut self) {
         self.model.tick = Instant::now();
         self.model.now = (self.clock)();
@@ -129,6 +155,12 @@ impl App {
                 Command::Clipboard(_) | Command::Suspend | Command::Redraw | Command::SetMouse(_) | Command::Quit => {
                     self.for_terminal.push(command);
                 }
+                Command::AskHosts => {
+                    if let Some(hosts) = &self.hosts {
+                        self.executor.ask_hosts(Arc::clone(hosts));
+                    }
+                }
+                Command::SwitchHost(name) => self.switch(&name),
                 other => self.executor.run(other),
             }
         }

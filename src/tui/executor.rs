@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::LineRunner;
-use crate::engine::Engine;
+use crate::engine::{Engine, Hosts};
 
 use super::msg::{Command, Msg};
 use super::subscriptions;
@@ -153,8 +153,17 @@ impl Executor {
                 }
             }
             Command::Reconnect => self.reconnect.notify_one(),
+            Command::AskHosts | Command::SwitchHost(_) => {}
             Command::Clipboard(_) | Command::Suspend | Command::Redraw | Command::SetMouse(_) | Command::Quit => {}
         }
+    }
+
+    /// Reads which hosts there are, off this thread.
+    pub fn ask_hosts(&self, hosts: Arc<dyn Hosts>) {
+        self.ask(async move {
+            let known = tokio::task::spawn_blocking(move || hosts.known()).await;
+            Msg::Hosts(known.unwrap_or_default())
+        });
     }
 
     fn engine(&self) -> Arc<dyn Engine> {

@@ -16,7 +16,7 @@ pub mod usage;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::engine::{EngineError, EngineInfo, Event};
+use crate::engine::{Access, EngineError, EngineInfo, Event, HostEntry};
 
 use self::containers::{Column, SortKey};
 use self::detail::Detail;
@@ -125,7 +125,9 @@ pub type CompleteLine = Box<dyn Fn(&str) -> Vec<crate::config::Completion>>;
 
 /// Everything.
 pub struct Model {
-    pub engine_label: String,
+    /// The engine on screen: its name, colour, and whether things may be changed.
+    pub host: HostEntry,
+    pub can_switch_host: bool,
     /// Wall clock as of this turn.
     pub now: SystemTime,
     /// Monotonic clock as of this turn.
@@ -208,9 +210,10 @@ pub struct Due {
 }
 
 impl Model {
-    pub fn new(engine_label: String, settings: Settings, theme: Theme, keymap: Keymap, now: SystemTime) -> Self {
+    pub fn new(host: HostEntry, settings: Settings, theme: Theme, keymap: Keymap, now: SystemTime) -> Self {
         Self {
-            engine_label,
+            host,
+            can_switch_host: false,
             now,
             tick: Instant::now(),
             wake_at: None,
@@ -246,6 +249,31 @@ impl Model {
             due: Due::default(),
             is_quitting: false,
         }
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.host.access == Access::ReadOnly
+    }
+
+    /// Forgets everything that one engine said; what the user chose about the screen stays.
+    pub fn switch_host(&mut self, host: HostEntry) {
+        self.host = host;
+        self.link = Link::Connecting;
+        self.info = None;
+        self.host_cpu = Series::new(60, Duration::from_secs(5));
+        self.containers = Listing::default();
+        self.images = Listing::default();
+        self.volumes = Listing::default();
+        self.networks = Listing::default();
+        self.events = Listing::default();
+        self.usage.clear();
+        self.detail = Detail::default();
+        self.layers.clear();
+        self.filter_edit = None;
+        self.jobs.clear();
+        self.last_error = None;
+        self.due = Due::default();
+        (self.focus, self.list, self.zoom) = (Pane::Containers, Pane::Containers, Zoom::Off);
     }
 
     /// A number that nothing else has.

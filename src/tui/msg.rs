@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::engine::progress::Step;
 use crate::engine::{
-    ContainerSpec, ContainerSummary, CreateVolume, EngineError, EngineInfo, Event, Exit, ImageSummary, NetworkSummary,
-    ProcessTable, StatsSample, TtySize, UpdateContainer, Volume,
+    ContainerSpec, ContainerSummary, CreateVolume, EngineError, EngineInfo, Event, Exit, HostEntry, ImageSummary,
+    NetworkSummary, ProcessTable, StatsSample, TtySize, UpdateContainer, Volume,
 };
 
 use super::input::Input;
@@ -81,6 +81,12 @@ pub enum Msg {
     Paths {
         typed: String,
         found: Vec<String>,
+    },
+    /// The engines that can be switched to.
+    Hosts(Vec<HostEntry>),
+    HostRefused {
+        name: String,
+        error: EngineError,
     },
     /// A background task panicked; the message is for the error box.
     Panicked(String),
@@ -173,6 +179,10 @@ pub enum Command {
     Suspend,
     Redraw,
     SetMouse(super::terminal::Mouse),
+    /// Which hosts there are; answered by [`Msg::Hosts`].
+    AskHosts,
+    /// Leave this engine for the one of that name or address.
+    SwitchHost(String),
     /// Try to reach the engine now instead of waiting for the next try.
     Reconnect,
     Quit,

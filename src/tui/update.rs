@@ -53,6 +53,14 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Command> {
             layers::paths_found(model, &typed, found);
             Vec::new()
         }
+        Msg::Hosts(known) => {
+            ask::hosts_menu(model, known);
+            Vec::new()
+        }
+        Msg::HostRefused { name, error } => {
+            layers::show_error(model, "Another host", vec![(name, error)]);
+            Vec::new()
+        }
         other => data::take(model, other),
     }
 }

@@ -74,7 +74,11 @@ fn header(model: &Model, area: Rect, buf: &mut Buffer) {
     let right = header_right(model, area.width, buf, area.y);
     let room = area.width.saturating_sub(right + 1);
     let mut spans = vec![Span::styled(" orlop", theme.accent.add_modifier(ratatui::style::Modifier::BOLD))];
-    spans.push(Span::styled(format!("  {}", text::sanitise(&model.engine_label)), theme.dim));
+    spans.push(Span::raw("  "));
+    spans.push(Span::styled(text::sanitise(&model.host.name).into_owned(), host_style(model)));
+    if model.is_read_only() {
+        spans.push(Span::styled("  read-only", theme.warn));
+    }
     if let Some(info) = model.info.as_ref().filter(|_| area.width >= 80) {
         let host =
             format!("  {} {}cpu {}", text::sanitise(&info.name), info.n_cpus, units::bytes(info.mem_total_bytes));
@@ -83,6 +87,19 @@ fn header(model: &Model, area: Rect, buf: &mut Buffer) {
     spans.push(Span::raw("   "));
     spans.extend(counts(model, area.width));
     put_line(buf, area.x, area.y, room, &Line::from(spans));
+}
+
+/// A host that the user gave a colour stands out: a glance must tell production from the rest.
+fn host_style(model: &Model) -> Style {
+    use crate::engine::HostColor;
+    let theme = &model.theme;
+    let loud = ratatui::style::Modifier::BOLD | ratatui::style::Modifier::REVERSED;
+    match model.host.color {
+        HostColor::Plain => theme.dim,
+        HostColor::Green => theme.ok.add_modifier(loud),
+        HostColor::Yellow => theme.warn.add_modifier(loud),
+        HostColor::Red => theme.error.add_modifier(loud),
+    }
 }
 
 /// `12 up  1 unhealthy  3 exited`, only what there is; signs instead of words where there is little room.

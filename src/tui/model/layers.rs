@@ -79,6 +79,9 @@ pub enum Pick {
     /// Toggles and stays open.
     Column(Column),
     Theme(String),
+    /// Name of a host.
+    Host(String),
+    OtherHost,
     /// Text for the clipboard, and what it is.
     Copy(String, String),
     Load,
@@ -122,6 +125,7 @@ pub enum Ask {
     SaveImages(Vec<String>),
     SaveText(String),
     CreateVolume,
+    Host,
     InspectSearch,
 }
 

@@ -13,6 +13,10 @@ use super::{ask, commands, data, forms, jobs, layers, motion, say, sessions};
 
 /// Does an action. Availability has been checked by the caller.
 pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
+    if model.is_read_only() && action.changes_host() {
+        say(model, Tone::Warning, format!("{} is read-only here; :read-only allows changes", model.host.name));
+        return Vec::new();
+    }
     match action {
         Action::Quit => return quit(model),
         Action::Cancel => return cancel(model),
@@ -28,6 +32,8 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Redraw => return vec![Command::Redraw],
         Action::Refresh => return refresh(model),
         Action::Suspend => return vec![Command::Suspend],
+        Action::Hosts => return ask::hosts(model),
+        Action::ToggleReadOnly => toggle_read_only(model),
         Action::SwitchTheme => ask::theme_menu(model),
         Action::ToggleMouse => return toggle_mouse(model),
         Action::Errors => show_last_error(model),
@@ -313,4 +319,14 @@ pub(super) fn go_to_container(model: &mut Model, id: &str) {
 pub(super) fn selected_container(model: &Model) -> Option<super::super::msg::Target> {
     let row = model.containers.selected()?;
     Some(super::super::msg::Target { id: row.it.id.clone(), name: row.name.clone() })
+}
+
+fn toggle_read_only(model: &mut Model) {
+    use crate::engine::Access;
+    let (access, text) = match model.host.access {
+        Access::Full => (Access::ReadOnly, "read-only: nothing here can be changed"),
+        Access::ReadOnly => (Access::Full, "changes are allowed"),
+    };
+    model.host.access = access;
+    say(model, Tone::Info, text);
 }

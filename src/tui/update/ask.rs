@@ -1,5 +1,6 @@
 //! Builds the dialogs, menus and prompts that actions open. Part of `update`.
 
+use crate::engine::HostEntry;
 use crate::engine::container::Status;
 
 use super::super::edit::LineEdit;
@@ -90,6 +91,52 @@ pub(super) fn theme_menu(model: &mut Model) {
         .collect();
     let cursor = theme::BUILT_IN.iter().position(|(name, _)| *name == model.theme.name).unwrap_or(0);
     menu(model, "Colours", items, cursor);
+}
+
+/// Asks which hosts there are; the menu opens with the answer.
+pub(super) fn hosts(model: &mut Model) -> Vec<Command> {
+    say(model, Tone::Info, "looking for hosts");
+    vec![Command::AskHosts]
+}
+
+pub(super) fn hosts_menu(model: &mut Model, known: Vec<HostEntry>) {
+    let cursor = known.iter().position(|host| host.name == model.host.name).unwrap_or(0);
+    let mut items: Vec<MenuItem> = known
+        .into_iter()
+        .map(|host| MenuItem {
+            key: None,
+            label: super::super::text::sanitise(&host.name).into_owned(),
+            note: host.address,
+            pick: Pick::Host(host.name),
+        })
+        .collect();
+    items.push(MenuItem {
+        key: None,
+        label: "another address".to_owned(),
+        note: "unix, tcp, ssh".to_owned(),
+        pick: Pick::OtherHost,
+    });
+    model.toasts.retain(|toast| toast.text != "looking for hosts");
+    menu(model, "Hosts", items, cursor);
+}
+
+pub(super) fn other_host(model: &mut Model) {
+    let hint = "unix:///run/docker.sock, tcp://host:2376, ssh://user@host";
+    prompt(model, "Go to a host", hint, String::new(), Source::None, Ask::Host);
+}
+
+/// Jobs belong to the engine they were given to: one does not leave while they run.
+pub(super) fn switch_host(model: &mut Model, name: String) -> Vec<Command> {
+    let n_running = model.jobs.len();
+    if n_running > 0 {
+        say(model, Tone::Warning, format!("{n_running} running here: wait, or cancel with ctrl-c"));
+        return Vec::new();
+    }
+    if !model.can_switch_host {
+        say(model, Tone::Warning, "there is one engine only");
+        return Vec::new();
+    }
+    vec![Command::SwitchHost(name)]
 }
 
 pub(super) fn copy_menu(model: &mut Model) {

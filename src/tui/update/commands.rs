@@ -23,6 +23,8 @@ const MAX_HISTORY: usize = 100;
 /// Words of the screen's own, with what they do.
 const OWN: &[(&str, &str)] = &[
     ("theme", "Choose the colours: theme NAME"),
+    ("host", "Switch to another engine: host NAME or ADDRESS"),
+    ("read-only", "Refuse what changes something on this host, or allow it again"),
     ("quit", "Leave; containers go on"),
     ("help", "What the keys do here"),
     ("errors", "Show the last error again"),
@@ -247,6 +249,9 @@ fn run_line(model: &mut Model, line: &str) -> Vec<Command> {
         ("q" | "q!" | "quit" | "exit", "") => return super::actions::leave(model),
         ("theme", "") => return perform(model, Action::SwitchTheme),
         ("theme", name) => layers::set_theme(model, name),
+        ("host" | "hosts" | "ctx", "") => return perform(model, Action::Hosts),
+        ("host" | "ctx", name) => return super::ask::switch_host(model, name.to_owned()),
+        ("read-only", "") => return perform(model, Action::ToggleReadOnly),
         ("help" | "h", "") => return perform(model, Action::Help),
         ("errors", "") => return perform(model, Action::Errors),
         ("mouse", "") => return perform(model, Action::ToggleMouse),
@@ -260,9 +265,27 @@ fn run_line(model: &mut Model, line: &str) -> Vec<Command> {
             };
             return super::actions::focus(model, pane);
         }
+        _ if model.is_read_only() && !is_reading(line) => {
+            let text = format!("{} is read-only here; :read-only allows changes", model.host.name);
+            say(model, super::super::model::news::Tone::Warning, text);
+        }
         _ => return run_verb(model, line),
     }
     Vec::new()
+}
+
+/// Whether a line of the command line only looks. What is not known to look is taken to change something.
+fn is_reading(line: &str) -> bool {
+    const ALONE: &[&str] = &[
+        "ps", "images", "logs", "inspect", "top", "stats", "events", "info", "version", "history", "search", "diff",
+        "port", "df",
+    ];
+    const UNDER: &[&str] =
+        &["ls", "list", "inspect", "logs", "stats", "top", "history", "df", "info", "events", "port", "diff"];
+    let mut words = line.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let is_noun = ["container", "image", "volume", "network", "system"].contains(&first);
+    ALONE.contains(&first) || (is_noun && words.next().is_some_and(|word| UNDER.contains(&word)))
 }
 
 fn run_verb(model: &mut Model, line: &str) -> Vec<Command> {

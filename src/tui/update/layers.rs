@@ -214,6 +214,8 @@ fn picked(model: &mut Model, choice: Pick) -> Vec<Command> {
             say(model, Tone::Good, format!("copied the {what}"));
             return vec![Command::Clipboard(text)];
         }
+        Pick::Host(name) => return ask::switch_host(model, name),
+        Pick::OtherHost => ask::other_host(model),
         Pick::Load => ask::load(model),
         Pick::Import => forms::open_import(model),
         Pick::FromHost => forms::open_from_host(model),
@@ -323,6 +325,7 @@ fn submit(model: &mut Model) -> Vec<Command> {
         Ask::SaveImages(images) => {
             jobs::start(model, Work::SaveImages { images, path: super::super::home::expand(&text) })
         }
+        Ask::Host => ask::switch_host(model, text),
         Ask::SaveText(contents) => vec![Command::SaveText { path: path(), text: contents }],
         Ask::CreateVolume => {
             let name = (!text.is_empty()).then_some(text);
