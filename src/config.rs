@@ -3,8 +3,10 @@
 pub mod command_line;
 pub mod logging;
 pub mod places;
+pub mod registries;
 pub mod settings;
 
 pub use command_line::{Completion, LineOutput, LineRunner, LineStream};
 pub use places::Places;
+pub use registries::Registries;
 pub use settings::{ConfigFile, Settings};

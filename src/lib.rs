@@ -18,6 +18,7 @@
 //! 8  main.rs                     the composition root
 //! 7  tui      cli                faces: speak to `dyn Engine`
 //! 6  embedded                    the engine in this process
+//! 4  registry                    distribution client
 //! 3  api  config  store  shim    docker's shapes; settings; blobs, layers, records; supervisor
 //!    http                        one dialled connection: TLS, proxies, streamed bodies, upgrades
 //! 2  engine   runtime            vocabulary and traits, no executor; OCI runtime, synchronous
@@ -38,6 +39,8 @@
 //! | what is put right after a crash | `embedded/recover.rs`, `shim::bury` |
 //! | restarts, health checks, attach, the log file | `shim/supervisor/`, `shim/log/` |
 //! | how an image comes in, how a layer is unpacked | `store/load.rs`, `store/import.rs`, `store/extract.rs` |
+//! | what is asked of a registry, and how often | `registry/call.rs`; logins: `registry/auth.rs` |
+//! | TLS, proxies, deadlines of a connection | `http/` |
 //! | a step of a container's start | `runtime/plan.rs` decides it, `runtime/init.rs` does it |
 //! | a limit | `runtime/cgroup/limits.rs` |
 //! | what system calls a container may make | `runtime/seccomp/profile.rs` |
@@ -51,6 +54,7 @@ pub mod embedded;
 pub mod engine;
 pub mod http;
 pub mod oci;
+pub mod registry;
 pub mod runtime;
 pub mod shim;
 pub mod stdx;

@@ -66,6 +66,21 @@ impl Proxies {
         Self::new(http.as_deref(), https.as_deref(), except.as_deref().unwrap_or_default())
     }
 
+    /// What settings say; what they leave open, the environment does.
+    ///
+    /// # Errors
+    /// [`HttpError::Setting`] for a proxy URL that cannot be meant.
+    pub fn with_env(http: Option<&str>, https: Option<&str>, except: Option<&str>) -> Result<Self, HttpError> {
+        let mut it = Self::from_env()?;
+        let own = Self::new(http, https, except.unwrap_or_default())?;
+        it.for_http = own.for_http.or(it.for_http);
+        it.for_https = own.for_https.or(it.for_https);
+        if except.is_some() {
+            it.exceptions = own.exceptions;
+        }
+        Ok(it)
+    }
+
     /// From the three values.
     ///
     /// # Errors
