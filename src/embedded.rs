@@ -10,7 +10,9 @@
 //! without a deadline.
 
 mod attach;
+mod commit;
 mod containers;
+mod copy;
 mod create;
 mod error;
 mod events;
@@ -36,6 +38,7 @@ mod stats;
 mod supervise;
 mod system;
 mod top;
+mod tree;
 mod validate;
 mod view;
 mod volumes;

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 
 use crate::engine::{
-    AttachOptions, Attached, BoxStream, Class, ContainerDetail, ContainerSpec, ContainerSummary, Containers,
-    CreatedContainer, EngineError, Exit, Filters, ListContainers, LogStream, LogsQuery, ProcessTable, PruneReport,
-    RemoveContainer, Result, StatsQuery, StatsSample, StopOptions, TtySize, UpdateContainer, WaitCondition,
+    AttachOptions, Attached, BoxStream, Change, Class, CommitContainer, ContainerDetail, ContainerSpec,
+    ContainerSummary, Containers, CopiedPath, CopyInto, CreatedContainer, EngineError, Exit, Filters, ListContainers,
+    LogStream, LogsQuery, ProcessTable, PruneReport, Reader, RemoveContainer, Result, StatsQuery, StatsSample,
+    StopOptions, TtySize, UpdateContainer, WaitCondition, Writer,
 };
 use crate::shim::Request;
 use crate::shim::protocol::{Answer, Attach, WhenSlow};
@@ -125,6 +126,36 @@ impl Containers for Embedded {
     async fn prune(&self, filters: &Filters) -> Result<PruneReport> {
         let filters = filters.clone();
         self.blocking(move |core| core.prune(&filters)).await
+    }
+
+    async fn changes(&self, ctr: &str) -> Result<Vec<Change>> {
+        let ctr = ctr.to_owned();
+        self.blocking(move |core| core.changes(&ctr)).await
+    }
+
+    async fn export(&self, ctr: &str, to: Writer) -> Result<()> {
+        let ctr = ctr.to_owned();
+        self.blocking(move |core| core.export(&ctr, to)).await
+    }
+
+    async fn commit(&self, ctr: &str, options: &CommitContainer) -> Result<String> {
+        let (ctr, options) = (ctr.to_owned(), options.clone());
+        self.blocking(move |core| core.commit(&ctr, &options)).await
+    }
+
+    async fn stat_path(&self, ctr: &str, path: &str) -> Result<CopiedPath> {
+        let (ctr, path) = (ctr.to_owned(), path.to_owned());
+        self.blocking(move |core| core.stat_path(&ctr, &path)).await
+    }
+
+    async fn copy_from(&self, ctr: &str, path: &str, to: Writer) -> Result<CopiedPath> {
+        let (ctr, path) = (ctr.to_owned(), path.to_owned());
+        self.blocking(move |core| core.copy_from(&ctr, &path, to)).await
+    }
+
+    async fn copy_into(&self, ctr: &str, options: &CopyInto, tar: Reader) -> Result<()> {
+        let (ctr, options) = (ctr.to_owned(), options.clone());
+        self.blocking(move |core| core.copy_into(&ctr, &options, tar)).await
     }
 }
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use crate::engine::container::Status;
 use crate::engine::{
-    Class, EngineError, EventKind, Filters, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage, ListImages,
-    LoadedImage, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result,
+    Class, EngineError, EventKind, Filters, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles,
+    ListImages, LoadedImage, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result,
 };
 use crate::oci::reference::Reference;
 use crate::store::{Image, ImageUser, LoadOptions, PruneScope, Removal, Source};
@@ -134,7 +134,7 @@ impl Core {
         Ok(self.store.prune_images(scope, &users)?)
     }
 
-    fn image_event(&self, action: &str, id: &str, name: &str) {
+    pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
         let attributes = BTreeMap::from([("name".to_owned(), name.to_owned())]);
         events::emit(&self.store.events(), EventKind::Image, action, id, attributes);
     }
@@ -147,7 +147,7 @@ impl Core {
     }
 }
 
-fn parse_reference(text: &str) -> Result<Reference> {
+pub(crate) fn parse_reference(text: &str) -> Result<Reference> {
     text.parse::<Reference>().map_err(|failed| {
         EngineError::new(Class::Invalid, text, format!("invalid reference format: {text}"))
             .caused_by(&failed)
@@ -238,6 +238,11 @@ impl Images for Embedded {
     async fn save(&self, images: &[String], mut to: Box<dyn Write + Send>) -> Result<()> {
         let images = images.to_owned();
         self.blocking(move |core| Ok(core.store.save(&images, &mut *to)?)).await
+    }
+
+    async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {
+        let image = image.to_owned();
+        self.blocking(move |core| Ok(core.store.layer_files(&image)?)).await
     }
 }
 

@@ -86,7 +86,8 @@ fn clean_target(target: &str) -> Result<String> {
     }
 }
 
-fn clean(path: &str) -> String {
+/// Absolute, without `.`, `..`, doubled or trailing slashes; by the text alone.
+pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -585,6 +585,11 @@ fn real_path(fd: impl AsFd) -> Step<Vec<u8>> {
 /// The attributes a layer may set: capabilities, ACLs and the user's own. Everything else, `trusted.overlay.*` before
 /// all, would be an order to the host's kernel and is left out.
 fn permitted(entry: &Entry) -> Step<Vec<(CString, &[u8])>> {
+    Ok(carried(entry)?)
+}
+
+/// The same for others who unpack.
+pub(super) fn carried(entry: &Entry) -> io::Result<Vec<(CString, &[u8])>> {
     let mut taken = Vec::new();
     for (name, value) in &entry.xattrs {
         let is_ours = name == b"security.capability"

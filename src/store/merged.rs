@@ -48,7 +48,7 @@ impl Stack {
 }
 
 /// One component further in all layers that take part.
-fn step(dirs: &[OwnedFd], part: &[u8]) -> io::Result<Found> {
+pub(super) fn step(dirs: &[OwnedFd], part: &[u8]) -> io::Result<Found> {
     let name = CString::new(part)?;
     let mut next = Vec::new();
     for dir in dirs {

@@ -136,7 +136,8 @@ impl Store {
         Ok(LayerRef { diff_id, blob })
     }
 
-    fn describe_blob(&self, digest: Digest) -> Result<BlobRef> {
+    /// A kept blob as the index names it.
+    pub(super) fn describe_blob(&self, digest: Digest) -> Result<BlobRef> {
         let path = self.blob_path(&digest);
         let mut file = File::open(&path).at("open", &path)?;
         let size_bytes = file.metadata().at("look at", &path)?.len();

@@ -2,21 +2,18 @@
 //! and, for the writable layer's size and changes, by whoever lists containers. Never writes into a layer.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::containers::read_record;
 use super::error::{Class, IoContext, StoreError};
-use super::extract::OPAQUE;
-use super::merged::{Found, Stack};
 use super::{Result, Store};
 use crate::stdx::atomic::{self, Durability};
 use crate::stdx::ids::{Digest, Id};
-use crate::sys::xattr;
 
 const RECORD_VERSION: u32 = 1;
 const PINS_FILE: &str = "layers.json";
@@ -30,26 +27,6 @@ pub struct Overlay {
     pub upper: PathBuf,
     /// Overlay's own directory beside it.
     pub work: PathBuf,
-}
-
-/// What a container did to one path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeKind {
-    /// Something in it, or about it, differs.
-    Modified,
-    /// The image has it not.
-    Added,
-    /// The image has it, the container no more.
-    Deleted,
-}
-
-/// One line of `diff`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Absolute in the container.
-    pub path: PathBuf,
-    /// What happened.
-    pub kind: ChangeKind,
 }
 
 /// The layers a container stands on, kept even when its image goes.
@@ -122,23 +99,6 @@ impl Store {
         let upper = self.containers().dir(container).join("upper");
         tree_bytes(&upper).at("measure", &upper)
     }
-
-    /// What a container has changed against its image, parents before children, in alphabetical order.
-    ///
-    /// # Errors
-    /// The failed call.
-    pub fn changes(&self, container: &Id) -> Result<Vec<Change>> {
-        let overlay = self.overlay(container)?;
-        let image = Stack::open(&overlay.lowers).at("open the layers of", &overlay.upper)?;
-        let mut changes = Vec::new();
-        let mut dirs = vec![PathBuf::new()];
-        while let Some(dir) = dirs.pop() {
-            changes_in(&overlay.upper, &dir, &image, &mut changes, &mut dirs)
-                .at("compare", overlay.upper.join(&dir))?;
-        }
-        changes.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(changes)
-    }
 }
 
 /// The merged root has the upper directory's attributes, so they must be the image's.
@@ -148,65 +108,6 @@ fn same_root(overlay: &Overlay) -> Result<()> {
     std::os::unix::fs::chown(&overlay.upper, Some(meta.uid()), Some(meta.gid()))
         .at("set the owner of", &overlay.upper)?;
     super::set_mode(&overlay.upper, meta.mode() & 0o7777)
-}
-
-fn changes_in(
-    upper: &Path,
-    dir: &Path,
-    image: &Stack,
-    changes: &mut Vec<Change>,
-    dirs: &mut Vec<PathBuf>,
-) -> io::Result<()> {
-    let opened = File::open(upper.join(dir))?;
-    for entry in fs::read_dir(upper.join(dir))? {
-        let entry = entry?;
-        let path = dir.join(entry.file_name());
-        let Ok(meta) = entry.metadata() else { continue };
-        let kind = match image.look_up(path.as_os_str().as_encoded_bytes())? {
-            Found::Nothing => ChangeKind::Added,
-            _ => ChangeKind::Modified,
-        };
-        let is_whiteout = meta.file_type().is_char_device() && meta.rdev() == 0;
-        match (is_whiteout, kind) {
-            // Made and removed again: a whiteout over nothing.
-            (true, ChangeKind::Added) => continue,
-            (true, _) => changes.push(Change { path: Path::new("/").join(&path), kind: ChangeKind::Deleted }),
-            (false, kind) => changes.push(Change { path: Path::new("/").join(&path), kind }),
-        }
-        if meta.is_dir() {
-            hidden_by(&opened, &entry, &path, upper, image, changes)?;
-            dirs.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// What an opaque directory hides of the image, each entry as deleted unless the container made it again.
-fn hidden_by(
-    parent: &File,
-    entry: &fs::DirEntry,
-    path: &Path,
-    upper: &Path,
-    image: &Stack,
-    changes: &mut Vec<Change>,
-) -> io::Result<()> {
-    let name = std::ffi::CString::new(entry.file_name().into_encoded_bytes())?;
-    if xattr::get_at(parent, &name, OPAQUE)?.is_none() {
-        return Ok(());
-    }
-    let Found::Dir(parts) = image.look_up(path.as_os_str().as_encoded_bytes())? else { return Ok(()) };
-    let mut seen = HashSet::new();
-    for part in parts {
-        for name in crate::stdx::tree::names(&part)? {
-            use std::os::unix::ffi::OsStrExt;
-            let inner = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            let is_visible = !matches!(image.look_up(inner.as_os_str().as_encoded_bytes())?, Found::Nothing);
-            if is_visible && seen.insert(inner.clone()) && upper.join(&inner).symlink_metadata().is_err() {
-                changes.push(Change { path: Path::new("/").join(&inner), kind: ChangeKind::Deleted });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Bytes on disk beneath `path`, each inode once; the file system's boundary is not crossed.

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::testing::{Tar, have_root};
 use super::*;
+use crate::engine::changes::ChangeKind;
 use crate::engine::image::{ImportImage, RemovedImage};
 use crate::engine::progress::Progress;
 use crate::stdx::ids::{Digest, Id};
@@ -440,14 +441,14 @@ fn changes_tell_what_the_container_did() {
     nix::sys::stat::mknod(&upper("tmp"), nix::sys::stat::SFlag::S_IFCHR, none, 0).unwrap();
     nix::sys::stat::mknod(&upper("gone"), nix::sys::stat::SFlag::S_IFCHR, none, 0).unwrap();
     let changes = bench.store.changes(&id).unwrap();
-    let told: Vec<_> = changes.iter().map(|c| (c.path.to_str().unwrap(), c.kind)).collect();
+    let told: Vec<_> = changes.iter().map(|c| (c.path.as_str(), c.kind, c.size_bytes)).collect();
     assert_eq!(
         told,
         [
-            ("/etc", ChangeKind::Modified),
-            ("/etc/a", ChangeKind::Modified),
-            ("/etc/new", ChangeKind::Added),
-            ("/tmp", ChangeKind::Deleted),
+            ("/etc", ChangeKind::Modified, 0),
+            ("/etc/a", ChangeKind::Modified, 7),
+            ("/etc/new", ChangeKind::Added, 5),
+            ("/tmp", ChangeKind::Deleted, 0),
         ]
     );
     assert_eq!(bench.store.writable_bytes(&id).unwrap(), 12);
