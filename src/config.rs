@@ -1,6 +1,7 @@
 //! Settings: where the store lives, the config file, logging. Called by `main` and the faces; never creates a store.
 
 pub mod command_line;
+pub mod credentials;
 pub mod logging;
 pub mod places;
 pub mod registries;

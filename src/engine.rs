@@ -53,7 +53,7 @@ pub use network::NetworkSummary;
 pub use progress::Progress;
 pub use spec::{ContainerSpec, HealthCheck, MountSpec, PortBinding, Resources, RestartPolicy, Ulimit};
 pub use stats::{Pressure, StatsQuery, StatsSample};
-pub use system::{DiskUsage, EngineInfo, EngineVersion};
+pub use system::{CheckProblem, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion};
 pub use volume::{CreateVolume, Volume};
 
 /// A stream of results; it ends with `None` after the last item, or with one error that says why.
@@ -225,6 +225,10 @@ pub trait System: Send + Sync {
     /// Proves credentials to a registry; returns an identity token to keep instead of the password where the registry gives one.
     async fn login(&self, _auth: &RegistryAuth) -> Result<Option<String>> {
         Err(not_offered("login"))
+    }
+    /// Proves that everything the engine keeps is accounted for and whole; puts it right where asked. `Conflict` while content is added.
+    async fn check(&self, _options: &CheckStore) -> Result<CheckReport> {
+        Err(not_offered("a check of its store"))
     }
 }
 

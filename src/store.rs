@@ -27,6 +27,7 @@ mod adding;
 mod archive;
 mod budget;
 mod changes;
+mod check;
 mod commit;
 mod compression;
 mod containers;

@@ -4,8 +4,12 @@
 use clap::{Args, Parser, Subcommand};
 
 pub mod create;
+pub mod transfer;
 
 pub use create::{CreateArgs, CreateVerb, RunVerb};
+pub use transfer::{
+    CheckArgs, CommitArgs, CpArgs, DiffArgs, ExportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, SearchArgs,
+};
 
 /// A container manager for the terminal
 #[derive(Debug, Parser)]
@@ -102,6 +106,24 @@ pub enum Verb {
     Save(SaveArgs),
     /// Import the contents from a tarball to create an image
     Import(ImportArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
+    /// Search Docker Hub, or another registry, for images
+    Search(SearchArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
+    /// Create a new image from a container's changes
+    Commit(CommitArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Manage containers
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Container(ContainerVerb),
@@ -132,10 +154,18 @@ pub enum Verb {
 pub enum ContainerVerb {
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
+    /// Create a new image from a container's changes
+    Commit(CommitArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
     /// Create a new container
     Create(Box<CreateVerb>),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
     /// Execute a command in a running container
     Exec(ExecArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Display detailed information on one or more containers
     Inspect(InspectOneArgs),
     /// Kill one or more running containers
@@ -193,6 +223,10 @@ pub enum ImageVerb {
     Ls(ImagesArgs),
     /// Remove unused images
     Prune(ImagePruneArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
@@ -229,6 +263,8 @@ pub enum NetworkVerb {
 
 #[derive(Debug, Subcommand)]
 pub enum SystemVerb {
+    /// Prove that every blob, layer and directory of the store is accounted for
+    Check(CheckArgs),
     /// Show disk usage
     Df(DfArgs),
     /// Get real time events from the engine

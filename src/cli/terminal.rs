@@ -106,3 +106,39 @@ pub fn signals() -> io::Result<BoxStream<'static, Told>> {
     }
     Ok(stream::select_all(all).boxed())
 }
+
+/// Whether what is typed can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    Shown,
+    Hidden,
+}
+
+/// Asks for one line on the terminal.
+///
+/// # Errors
+/// Stdin is no terminal, or it went away.
+pub fn ask(prompt: &str, echo: Echo) -> io::Result<String> {
+    use std::io::Write;
+    struct Back(Termios);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // A terminal that hung up has no mode to restore.
+            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
+        }
+    }
+    write!(io::stderr(), "{prompt}")?;
+    let mut line = String::new();
+    if echo == Echo::Shown {
+        io::stdin().read_line(&mut line)?;
+    } else {
+        let old = termios::tcgetattr(io::stdin())?;
+        let mut silent = old.clone();
+        silent.local_flags.remove(termios::LocalFlags::ECHO);
+        termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &silent)?;
+        let _back = Back(old);
+        io::stdin().read_line(&mut line)?;
+        writeln!(io::stderr())?;
+    }
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}

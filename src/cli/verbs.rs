@@ -1,11 +1,13 @@
 //! Each verb: arguments → engine calls → output. One file per kind; this one only chooses.
 
 pub mod containers;
+pub mod copy;
 pub mod events;
 pub mod images;
 pub mod inspect;
 pub mod logs;
 pub mod ps;
+pub mod registry;
 pub mod run;
 pub mod stats;
 pub mod system;
@@ -62,11 +64,21 @@ pub async fn run(verb: Verb, ctx: &mut Ctx) -> Outcome {
         Verb::Load(args) => images::load(args, ctx).await,
         Verb::Save(args) => images::save(args, ctx).await,
         Verb::Import(args) => images::import(args, ctx).await,
+        Verb::Pull(args) => registry::pull(args, ctx).await,
+        Verb::Push(args) => registry::push(args, ctx).await,
+        Verb::Search(args) => registry::search(args, ctx).await,
+        Verb::Login(args) => registry::login(args, ctx).await,
+        Verb::Logout(args) => registry::logout(args, ctx).await,
+        Verb::Commit(args) => copy::commit(args, ctx).await,
+        Verb::Cp(args) => copy::cp(args, ctx).await,
+        Verb::Diff(args) => copy::diff(args, ctx).await,
+        Verb::Export(args) => copy::export(args, ctx).await,
         Verb::Container(verb) => container(verb, ctx).await,
         Verb::Image(verb) => image(verb, ctx).await,
         Verb::Volume(verb) => volume(verb, ctx).await,
         Verb::Network(NetworkVerb::Ls(args)) => volumes::networks(args, ctx).await,
         Verb::Network(NetworkVerb::Inspect(args)) => inspect::one("network", args, ctx).await,
+        Verb::System(SystemVerb::Check(args)) => system::check(args, ctx).await,
         Verb::System(SystemVerb::Df(args)) => system::df(args, ctx).await,
         Verb::System(SystemVerb::Events(args)) => events::events(args, ctx).await,
         Verb::System(SystemVerb::Info(args)) | Verb::Info(args) => system::info(args, ctx).await,
@@ -80,6 +92,10 @@ pub async fn run(verb: Verb, ctx: &mut Ctx) -> Outcome {
 async fn container(verb: ContainerVerb, ctx: &mut Ctx) -> Outcome {
     match verb {
         ContainerVerb::Attach(args) => run::attach(args, ctx).await,
+        ContainerVerb::Commit(args) => copy::commit(args, ctx).await,
+        ContainerVerb::Cp(args) => copy::cp(args, ctx).await,
+        ContainerVerb::Diff(args) => copy::diff(args, ctx).await,
+        ContainerVerb::Export(args) => copy::export(args, ctx).await,
         ContainerVerb::Create(args) => run::create(*args, ctx).await,
         ContainerVerb::Exec(args) => run::exec(args, ctx).await,
         ContainerVerb::Inspect(args) => inspect::one("container", args, ctx).await,
@@ -111,6 +127,8 @@ async fn image(verb: ImageVerb, ctx: &mut Ctx) -> Outcome {
         ImageVerb::Inspect(args) => inspect::one("image", args, ctx).await,
         ImageVerb::Load(args) => images::load(args, ctx).await,
         ImageVerb::Ls(args) => images::ls(args, ctx).await,
+        ImageVerb::Pull(args) => registry::pull(args, ctx).await,
+        ImageVerb::Push(args) => registry::push(args, ctx).await,
         ImageVerb::Prune(args) => images::prune(args, ctx).await,
         ImageVerb::Rm(args) => images::rm(args, ctx).await,
         ImageVerb::Save(args) => images::save(args, ctx).await,

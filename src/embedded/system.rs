@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use crate::engine::container::Status;
 use crate::engine::system::Usage;
-use crate::engine::{BoxStream, DiskUsage, EngineInfo, EngineVersion, Event, EventsQuery, Result, System};
+use crate::engine::{
+    BoxStream, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion, Event, EventsQuery, Result, System,
+};
 
 use super::view::text;
 use super::{Core, Embedded, events, host};
@@ -158,5 +160,10 @@ impl System for Embedded {
 
     async fn disk_usage(&self) -> Result<DiskUsage> {
         self.blocking(|core| core.disk_usage()).await
+    }
+
+    async fn check(&self, options: &CheckStore) -> Result<CheckReport> {
+        let options = *options;
+        self.blocking(move |core| Ok(core.store.check(&options)?)).await
     }
 }

@@ -68,3 +68,34 @@ pub struct Usage {
     pub size_bytes: u64,
     pub reclaimable_bytes: u64,
 }
+
+/// How closely a store is looked at, and whether what is found is put right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckStore {
+    /// Read and hash everything, not only what names and sizes say.
+    pub thorough: bool,
+    pub repair: bool,
+}
+
+/// What a check of the store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    pub n_images: u64,
+    pub n_layers: u64,
+    pub n_blobs: u64,
+    /// Blobs on their way in, which a pull goes on with.
+    pub n_partials: u64,
+    pub n_containers: u64,
+    pub n_volumes: u64,
+    pub problems: Vec<CheckProblem>,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckProblem {
+    /// The image, blob, layer or path.
+    pub subject: String,
+    /// One sentence.
+    pub message: String,
+    pub is_repaired: bool,
+}

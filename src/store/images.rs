@@ -462,13 +462,15 @@ impl Store {
         Ok(collected)
     }
 
-    fn layer_ids(&self) -> Result<Vec<Digest>> {
+    /// The unpacked layers that are in place.
+    pub(super) fn layer_ids(&self) -> Result<Vec<Digest>> {
         let dir = self.path("layers");
         let entries = fs::read_dir(&dir).at("list the layers in", &dir)?;
         Ok(entries.filter_map(|e| format!("sha256:{}", e.ok()?.file_name().to_str()?).parse().ok()).collect())
     }
 
-    fn blob_files(&self) -> Result<Vec<(Digest, PathBuf)>> {
+    /// The blobs that are in place.
+    pub(super) fn blob_files(&self) -> Result<Vec<(Digest, PathBuf)>> {
         let mut files = Vec::new();
         for algorithm in ["sha256", "sha512"] {
             let dir = self.path("blobs").join(algorithm);
@@ -502,7 +504,8 @@ pub(super) struct Collected {
     pub(super) n_bytes: u64,
 }
 
-fn row_blobs(row: &ImageRow) -> Vec<Digest> {
+/// Every blob that an image needs.
+pub(super) fn row_blobs(row: &ImageRow) -> Vec<Digest> {
     let layers = row.layers.iter().filter_map(|layer| Some(layer.blob.as_ref()?.digest.clone()));
     layers.chain([row.id.clone()]).chain(row.manifest.clone()).collect()
 }

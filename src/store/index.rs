@@ -180,6 +180,18 @@ impl Store {
         }
     }
 
+    /// The images of the dump whose content is still there.
+    pub(super) fn dumped_rows(&self) -> Vec<ImageRow> {
+        self.read_dump()
+    }
+
+    /// The ids that the dump has; `None` when there is no dump that can be read.
+    pub(super) fn dumped_ids(&self) -> Option<Vec<Digest>> {
+        let bytes = std::fs::read(self.path("images.json")).ok()?;
+        let dump = serde_json::from_slice::<Dump>(&bytes).ok()?;
+        Some(dump.images.into_iter().map(|image| image.id).collect())
+    }
+
     fn has_content(&self, image: &ImageRow) -> bool {
         self.blob_path(&image.id).exists() && image.layers.iter().all(|l| self.layer_dir(&l.diff_id).is_dir())
     }

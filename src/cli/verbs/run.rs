@@ -8,7 +8,7 @@ use std::path::Path;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, registry};
 use crate::cli::args::{AttachArgs, CreateArgs, CreateVerb, ExecArgs, RunVerb, StartArgs};
 use crate::cli::create;
 use crate::cli::failure::{NotRun, Quiet, Said, say_engine};
@@ -17,7 +17,8 @@ use crate::cli::terminal;
 use crate::cli::values::{self, ValueError};
 use crate::engine::container::Status;
 use crate::engine::{
-    AttachOptions, Attached, Class, ContainerSpec, Engine, EngineError, ExecSpec, Exit, RemoveContainer, WaitCondition,
+    AttachOptions, Attached, Class, ContainerSpec, Engine, EngineError, ExecSpec, Exit, PullImage, RemoveContainer,
+    WaitCondition,
 };
 
 const NOT_A_TTY: &str = "the input device is not a TTY";
@@ -184,18 +185,25 @@ async fn make(args: &CreateArgs, stay: Stay, ctx: &mut Ctx) -> anyhow::Result<St
         ))
         .into());
     }
-    if let Some(platform) = &args.platform {
-        check_platform(&spec, platform, ctx).await?;
+    let policy = PullPolicy::of(args)?;
+    if policy == PullPolicy::Always {
+        fetch(&spec, args, ctx).await?;
+    }
+    if let Some(platform) = &args.platform
+        && let Err(error) = check_platform(&spec, platform, ctx).await
+    {
+        if policy == PullPolicy::Never {
+            return Err(error);
+        }
+        fetch(&spec, args, ctx).await?;
     }
     let created = match ctx.engine.containers().create(args.name.as_deref(), &spec).await {
-        Err(error) if error.class == Class::NotFound && error.message.starts_with("No such image") => {
-            if args.pull.as_deref() != Some("never") && !args.quiet {
+        Err(error) if is_missing_image(&error) && policy == PullPolicy::Missing => {
+            if !args.quiet {
                 ctx.io.say(&format!("Unable to find image '{}' locally", with_tag(&spec.image)));
             }
-            let hint =
-                "bring it in with 'orlop load -i FILE', 'orlop import FILE NAME' or 'orlop image from-host NAME PATH…'";
-            let has_hint = error.hint.is_some();
-            return Err(if has_hint { error } else { error.with_hint(hint) }.into());
+            fetch(&spec, args, ctx).await?;
+            ctx.engine.containers().create(args.name.as_deref(), &spec).await?
         }
         created => created?,
     };
@@ -208,6 +216,51 @@ async fn make(args: &CreateArgs, stay: Stay, ctx: &mut Ctx) -> anyhow::Result<St
     Ok(created.id)
 }
 
+/// When the image is asked for from its registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PullPolicy {
+    Missing,
+    Always,
+    Never,
+}
+
+impl PullPolicy {
+    fn of(args: &CreateArgs) -> values::Result<Self> {
+        match args.pull.as_deref() {
+            None | Some("missing") => Ok(Self::Missing),
+            Some("always") => Ok(Self::Always),
+            Some("never") => Ok(Self::Never),
+            Some(other) => {
+                let why =
+                    format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\"");
+                Err(ValueError::Plain(why))
+            }
+        }
+    }
+}
+
+fn is_missing_image(error: &EngineError) -> bool {
+    error.class == Class::NotFound && error.message.starts_with("No such image")
+}
+
+/// Brings the image of a container in; what it says goes to stderr, as stdout is the container's.
+async fn fetch(spec: &ContainerSpec, args: &CreateArgs, ctx: &mut Ctx) -> anyhow::Result<()> {
+    let request = PullImage {
+        reference: spec.image.clone(),
+        platform: args.platform.clone(),
+        all_tags: false,
+        credentials: registry::credentials_for(&spec.image)?,
+    };
+    let talk = if args.quiet { registry::Talk::Nothing } else { registry::Talk::Err };
+    for image in registry::fetch(&request, talk, ctx).await? {
+        if !args.quiet {
+            let what = if image.was_up_to_date { "Image is up to date" } else { "Downloaded newer image" };
+            ctx.io.say(&format!("Digest: {}\nStatus: {what} for {}", image.digest, with_tag(&spec.image)));
+        }
+    }
+    Ok(())
+}
+
 fn with_tag(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
@@ -215,18 +268,6 @@ fn with_tag(image: &str) -> String {
 
 /// Options that name something other than what there is.
 fn check_asked(args: &CreateArgs) -> values::Result<()> {
-    match args.pull.as_deref() {
-        None | Some("missing" | "never") => {}
-        Some("always") => {
-            return Err(ValueError::Plain(
-                "--pull=always needs a registry, and this orlop has none: use --pull=missing".to_owned(),
-            ));
-        }
-        Some(other) => {
-            let why = format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\"");
-            return Err(ValueError::Plain(why));
-        }
-    }
     match args.runtime.as_deref() {
         None | Some("" | "orlop") => Ok(()),
         Some(other) => Err(ValueError::Plain(format!("unknown or invalid runtime name: {other}"))),

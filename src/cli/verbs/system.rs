@@ -5,11 +5,11 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::{Ctx, Outcome, filters, images, ps, volumes};
-use crate::cli::args::{DfArgs, FormatArgs, SystemPruneArgs};
+use crate::cli::args::{CheckArgs, DfArgs, FormatArgs, SystemPruneArgs};
 use crate::cli::table::{Layout, Titles};
 use crate::cli::template::{Template, json as compact};
 use crate::engine::system::{DiskUsage, EngineInfo, EngineVersion, Usage};
-use crate::engine::{Filters, ListContainers, ListImages};
+use crate::engine::{CheckStore, Filters, ListContainers, ListImages};
 use crate::stdx::human;
 
 /// Prints a value through `--format`, or `None` when the plain text is wanted.
@@ -207,4 +207,46 @@ pub async fn prune(args: SystemPruneArgs, ctx: &mut Ctx) -> Outcome {
     tell("Images", report, ctx)?;
     writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si(reclaimed_bytes))?;
     Ok(0)
+}
+
+/// Exit code 0 when nothing is wrong, or all of it was put right.
+pub async fn check(args: CheckArgs, ctx: &mut Ctx) -> Outcome {
+    let options = CheckStore { thorough: !args.quick, repair: args.repair };
+    let report = ctx.engine.system().check(&options).await?;
+    let n_left = report.problems.iter().filter(|problem| !problem.is_repaired).count();
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| json!({"Subject": problem.subject, "Message": problem.message, "Repaired": problem.is_repaired}))
+        .collect();
+    let shape = json!({
+        "Images": report.n_images, "Layers": report.n_layers, "Blobs": report.n_blobs, "Partials": report.n_partials,
+        "Containers": report.n_containers, "Volumes": report.n_volumes, "Problems": problems,
+    });
+    if !formatted(&shape, args.format.as_deref(), ctx)? {
+        let out = &mut ctx.io.out;
+        for problem in &report.problems {
+            let fate = if problem.is_repaired { " (repaired)" } else { "" };
+            writeln!(out, "{}: {}{fate}", problem.subject, problem.message)?;
+        }
+        writeln!(
+            out,
+            "{} images, {} layers, {} blobs, {} partial downloads, {} containers, {} volumes: {}",
+            report.n_images,
+            report.n_layers,
+            report.n_blobs,
+            report.n_partials,
+            report.n_containers,
+            report.n_volumes,
+            match (report.problems.len(), n_left) {
+                (0, _) => "nothing to complain about".to_owned(),
+                (n, 0) => format!("{n} problems, all repaired"),
+                (n, left) => format!("{n} problems, {left} left"),
+            }
+        )?;
+        if n_left > 0 && !args.repair {
+            ctx.io.say("hint: 'orlop system check --repair' puts right what can be put right");
+        }
+    }
+    Ok(u8::from(n_left > 0))
 }
