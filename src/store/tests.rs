@@ -290,6 +290,11 @@ fn lying_archives_are_refused_and_leave_nothing() {
     let mut wrong_size = Layout::new();
     let mut sized = wrong_size.image(&[&base], std::slice::from_ref(&base), ("linux", &host().1));
     sized["size"] = json!(7);
+    // A manifest of the right size that is another one.
+    let mut changed = Layout::new();
+    let changed_image = changed.image(&[&base], &[gzip(&base)], ("linux", &host().1));
+    let manifest = changed.blobs.last_mut().map(|(_, bytes)| bytes).unwrap();
+    *manifest = String::from_utf8(manifest.clone()).unwrap().replace("schemaVersion", "schemaVersioN").into_bytes();
     let many = json!(vec!["l1/layer.tar"; crate::oci::image::MAX_LAYERS + 1]);
     let cases: Vec<(&str, Vec<u8>, Class)> = vec![
         ("empty", Vec::new(), Class::Invalid),
@@ -343,6 +348,7 @@ fn lying_archives_are_refused_and_leave_nothing() {
         ),
         ("link loop", Tar::new().symlink("manifest.json", "b").symlink("b", "manifest.json").done(), Class::Invalid),
         ("CVE-2021-41190 ambiguous", ambiguous.named(inner, "a:1").done(), Class::Invalid),
+        ("document of another digest", changed.named(changed_image, "a:1").done(), Class::Corrupt),
         ("blob of another digest", wrong_digest.named(descriptor, "a:1").done(), Class::Corrupt),
         ("blob packed otherwise", repacked.named(repacked_image, "a:1").done(), Class::Corrupt),
         ("document of another size", wrong_size.named(sized, "a:1").done(), Class::Corrupt),
