@@ -14,8 +14,9 @@ use crate::engine::Hosts;
 use super::executor::Executor;
 use super::input::Input;
 use super::keymap::{Binding, Keymap, PRESETS};
-use super::model::Model;
+use super::layout::Layout;
 use super::model::news::{TOAST_TIME, Toast, Tone};
+use super::model::{Model, Pane};
 use super::msg::{Command, Msg};
 use super::settings::Settings;
 use super::theme::Theme;
@@ -121,6 +122,13 @@ impl App {
     /// Paints the screen.
     pub fn view(&self, area: Rect, buf: &mut Buffer) -> Option<Position> {
         view::view(&self.model, area, buf)
+    }
+
+    /// The part of the screen that waits for an answer and stays as it is meanwhile.
+    pub fn held(&self) -> Option<Rect> {
+        self.model.detail.held_until?;
+        let Layout::Areas(areas) = Layout::of(&self.model) else { return None };
+        areas.area_of(Pane::Detail).filter(|area| area.pane != self.model.focus).map(|area| area.outer)
     }
 
     /// The last painted frame has been given to the terminal.

@@ -21,6 +21,8 @@ const FRAME: Duration = Duration::from_millis(33);
 const SLOW_FRAME: Duration = Duration::from_millis(150);
 /// Messages taken in one turn before the screen gets its chance.
 const BUDGET: usize = 128;
+/// The first frame waits this long for the lists, so that it is worth looking at and painted once; no longer, whatever the engine does.
+const FIRST_FRAME: Duration = Duration::from_millis(12);
 /// After this silence a lone escape was the Esc key.
 const ESC_TIME: Duration = Duration::from_millis(25);
 /// A turn that takes longer is worth a line in the log file.
@@ -91,6 +93,8 @@ struct Loop {
     /// A key was pressed since the last frame: draw at once.
     is_urgent: bool,
     drawn_at: Instant,
+    /// Until then the first frame may wait; `None` once it is painted.
+    first_by: Option<Instant>,
     /// The terminal did not take the last frame at once.
     is_slow: bool,
     esc_at: Option<Instant>,
@@ -108,13 +112,13 @@ pub(super) async fn run(app: App, terminal: Terminal, screen: Screen) -> io::Res
         is_dirty: true,
         is_urgent: true,
         drawn_at: now,
+        first_by: Some(now + FIRST_FRAME),
         is_slow: false,
         esc_at: None,
     };
     let (cols, rows) = this.terminal.size();
     this.app.take(Msg::Resize(cols, rows));
     this.app.settle();
-    this.draw()?;
     let mut buffer = [0_u8; 4096];
     loop {
         let woke = this.wait(&mut signals, &mut buffer).await;
@@ -147,6 +151,7 @@ impl Loop {
 
     /// Takes in what woke the loop and what else is there, settles, draws.
     fn turn(&mut self, woke: Woke, buffer: &[u8]) -> io::Result<Option<End>> {
+        let was_waiting = self.app.model.is_waiting_for_lists();
         match woke {
             Woke::Signal(signal) => {
                 if let Some(end) = self.signalled(signal)? {
@@ -170,6 +175,8 @@ impl Loop {
             self.is_dirty = true;
             self.app.take(msg);
         }
+        // What everybody is waiting for is not held up by the pace of frames.
+        self.is_urgent |= was_waiting && !self.app.model.is_waiting_for_lists();
         self.app.settle();
         if let Some(end) = self.obey()? {
             return Ok(Some(end));
@@ -263,11 +270,17 @@ impl Loop {
     }
 
     fn may_draw(&self) -> bool {
+        if let Some(first_by) = self.first_by {
+            return !self.app.model.is_waiting_for_lists() || Instant::now() >= first_by;
+        }
         self.is_dirty && self.terminal.is_clear() && (self.is_urgent || self.drawn_at.elapsed() >= self.frame_time())
     }
 
     /// When to look again although nothing happens.
     fn deadline(&self) -> Option<Instant> {
+        if self.first_by.is_some() {
+            return self.first_by;
+        }
         let frame = (self.is_dirty && self.terminal.is_clear()).then(|| self.drawn_at + self.frame_time());
         [frame, self.esc_at, self.app.model.wake_at].into_iter().flatten().min()
     }
@@ -276,13 +289,14 @@ impl Loop {
         let (cols, rows) = self.app.model.size;
         let area = Rect::new(0, 0, cols, rows);
         let app = &self.app;
-        let bytes = self.screen.frame(area, |buf| app.view(area, buf));
+        let bytes = self.screen.frame_but(area, app.held(), |buf| app.view(area, buf));
         if !bytes.is_empty() {
             self.terminal.send(bytes)?;
         }
         self.is_slow = !self.terminal.is_clear();
         self.is_dirty = false;
         self.is_urgent = false;
+        self.first_by = None;
         self.drawn_at = Instant::now();
         self.app.painted();
         Ok(())

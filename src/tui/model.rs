@@ -28,7 +28,7 @@ use super::action::Scope;
 use super::charts::Series;
 use super::edit::LineEdit;
 use super::keymap::Keymap;
-use super::listing::Listing;
+use super::listing::{Listing, Loading};
 use super::settings::Settings;
 use super::terminal::Mouse;
 use super::theme::Theme;
@@ -324,6 +324,12 @@ impl Model {
     /// Asks the loop to look again at that moment at the latest.
     pub fn wake_by(&mut self, at: Instant) {
         self.wake_at = Some(self.wake_at.map_or(at, |present| present.min(at)));
+    }
+
+    /// Whether the lists have still to come for the first time, from an engine that may yet give them.
+    pub fn is_waiting_for_lists(&self) -> bool {
+        let loading = [&self.containers.loading, &self.images.loading, &self.volumes.loading, &self.networks.loading];
+        !matches!(self.link, Link::Down { .. }) && loading.contains(&&Loading::First)
     }
 
     /// Shows a line for a while.

@@ -6,9 +6,11 @@
 
 use std::fmt::Write as _;
 
-use ratatui::buffer::{Buffer, Cell};
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
-use ratatui::style::{Color, Modifier};
+
+mod diff;
+mod pen;
 
 /// Colours the terminal can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,10 +61,25 @@ impl Screen {
     /// Paints one frame; returns the bytes that bring the terminal there, none when it is there already.
     /// `paint` returns where the text cursor stands, if it is to be seen.
     pub fn frame(&mut self, area: Rect, paint: impl FnOnce(&mut Buffer) -> Option<Position>) -> &[u8] {
+        self.frame_but(area, None, paint)
+    }
+
+    /// The same, but the terminal keeps what it shows in `held`.
+    pub fn frame_but(
+        &mut self,
+        area: Rect,
+        held: Option<Rect>,
+        paint: impl FnOnce(&mut Buffer) -> Option<Position>,
+    ) -> &[u8] {
         self.out.clear();
         self.next.resize(area);
         self.next.reset();
         let cursor = paint(&mut self.next).filter(|at| area.contains(*at));
+        if let Some(held) = held.filter(|_| self.shown.area == area) {
+            for at in held.intersection(area).positions() {
+                self.next[at].clone_from(&self.shown[at]);
+            }
+        }
         let mut body = String::new();
         if self.shown.area != area {
             body.push_str("\x1b[0m\x1b[2J");
@@ -80,49 +97,13 @@ impl Screen {
     }
 
     fn write_changes(&self, out: &mut String) -> bool {
-        let mut pen = Pen::new(self.depth);
-        let mut at: Option<(u16, u16)> = None;
-        let changes = self.shown.diff(&self.next);
-        if self.cursor_shown.is_some() && !changes.is_empty() {
-            out.push_str("\x1b[?25l");
+        let start = out.len();
+        diff::write(&self.shown, &self.next, self.depth, self.charset, out);
+        let is_changed = out.len() > start;
+        if self.cursor_shown.is_some() && is_changed {
+            out.insert_str(start, "\x1b[?25l");
         }
-        for (x, y, cell) in &changes {
-            match at {
-                Some(here) if here == (*x, *y) => {}
-                Some((cx, cy)) if cy == *y && cx < *x => order(out, format_args!("\x1b[{}C", x - cx)),
-                _ => order(out, format_args!("\x1b[{};{}H", y + 1, x + 1)),
-            }
-            pen.set(cell, out);
-            at = self.write_symbol(cell.symbol(), out).then_some((x + 1, *y));
-        }
-        if !changes.is_empty() {
-            pen.lift(out);
-        }
-        !changes.is_empty()
-    }
-
-    /// Writes one cell's text; true when the terminal's cursor is known to have moved by exactly one cell.
-    fn write_symbol(&self, symbol: &str, out: &mut String) -> bool {
-        match self.charset {
-            Charset::Ascii if !symbol.is_ascii() => {
-                let plain = ascii(symbol);
-                out.push_str(plain);
-                true
-            }
-            _ => {
-                out.push_str(symbol);
-                let mut chars = symbol.chars();
-                match (chars.next(), chars.next()) {
-                    // Terminals agree on the width of these; about anything else they may not, so the next cell is addressed anew.
-                    (Some(c), None) => {
-                        (c as u32) < 0x300
-                            || (0x2500..0x25a0).contains(&(c as u32))
-                            || (0x2800..0x2900).contains(&(c as u32))
-                    }
-                    _ => false,
-                }
-            }
-        }
+        is_changed
     }
 
     fn write_cursor(&mut self, cursor: Option<Position>, moved: bool, out: &mut String) {
@@ -143,154 +124,27 @@ fn order(out: &mut String, sequence: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(sequence);
 }
 
-/// The terminal's current style, so that only changes are written.
-struct Pen {
-    depth: Depth,
-    fg: Color,
-    bg: Color,
-    modifier: Modifier,
-}
-
-impl Pen {
-    fn new(depth: Depth) -> Self {
-        Self { depth, fg: Color::Reset, bg: Color::Reset, modifier: Modifier::empty() }
-    }
-
-    fn set(&mut self, cell: &Cell, out: &mut String) {
-        let (fg, bg) = (reduce(cell.fg, self.depth), reduce(cell.bg, self.depth));
-        let modifier = cell.modifier;
-        if (fg, bg, modifier) == (self.fg, self.bg, self.modifier) {
-            return;
+/// Writes one cell's text; true when the terminal's cursor is known to have moved by exactly one cell.
+fn write_symbol(symbol: &str, charset: Charset, out: &mut String) -> bool {
+    match charset {
+        Charset::Ascii if !symbol.is_ascii() => {
+            out.push_str(ascii(symbol));
+            true
         }
-        let mut codes = String::new();
-        if !(self.modifier - modifier).is_empty() {
-            codes.push_str("0;");
-            (self.fg, self.bg, self.modifier) = (Color::Reset, Color::Reset, Modifier::empty());
-        }
-        for (bit, code) in MODIFIERS {
-            if (modifier - self.modifier).contains(*bit) {
-                codes.push_str(code);
+        _ => {
+            out.push_str(symbol);
+            let mut chars = symbol.chars();
+            match (chars.next(), chars.next()) {
+                // Terminals agree on the width of these; about anything else they may not, so the next cell is addressed anew.
+                (Some(c), None) => {
+                    (c as u32) < 0x300
+                        || (0x2500..0x25a0).contains(&(c as u32))
+                        || (0x2800..0x2900).contains(&(c as u32))
+                }
+                _ => false,
             }
         }
-        if fg != self.fg {
-            push_color(fg, 30, &mut codes);
-        }
-        if bg != self.bg {
-            push_color(bg, 40, &mut codes);
-        }
-        (self.fg, self.bg, self.modifier) = (fg, bg, modifier);
-        codes.pop();
-        order(out, format_args!("\x1b[{codes}m"));
     }
-
-    fn lift(&self, out: &mut String) {
-        if (self.fg, self.bg, self.modifier) != (Color::Reset, Color::Reset, Modifier::empty()) {
-            out.push_str("\x1b[0m");
-        }
-    }
-}
-
-const MODIFIERS: &[(Modifier, &str)] = &[
-    (Modifier::BOLD, "1;"),
-    (Modifier::DIM, "2;"),
-    (Modifier::ITALIC, "3;"),
-    (Modifier::UNDERLINED, "4;"),
-    (Modifier::REVERSED, "7;"),
-    (Modifier::CROSSED_OUT, "9;"),
-];
-
-/// `base` is 30 for the foreground, 40 for the background.
-fn push_color(color: Color, base: u8, codes: &mut String) {
-    let _ = match color {
-        Color::Reset => write!(codes, "{};", base + 9),
-        Color::Rgb(r, g, b) => write!(codes, "{};2;{r};{g};{b};", base + 8),
-        Color::Indexed(n @ 0..=7) => write!(codes, "{};", base + n),
-        Color::Indexed(n @ 8..=15) => write!(codes, "{};", base + 60 + n - 8),
-        Color::Indexed(n) => write!(codes, "{};5;{n};", base + 8),
-        named => write!(codes, "{};", named_code(named, base)),
-    };
-}
-
-fn named_code(color: Color, base: u8) -> u8 {
-    match color {
-        Color::Black => base,
-        Color::Red => base + 1,
-        Color::Green => base + 2,
-        Color::Yellow => base + 3,
-        Color::Blue => base + 4,
-        Color::Magenta => base + 5,
-        Color::Cyan => base + 6,
-        Color::Gray => base + 7,
-        Color::DarkGray => base + 60,
-        Color::LightRed => base + 61,
-        Color::LightGreen => base + 62,
-        Color::LightYellow => base + 63,
-        Color::LightBlue => base + 64,
-        Color::LightMagenta => base + 65,
-        Color::LightCyan => base + 66,
-        Color::White => base + 67,
-        _ => base + 9,
-    }
-}
-
-/// The nearest colour that the terminal has.
-fn reduce(color: Color, depth: Depth) -> Color {
-    match (color, depth) {
-        (_, Depth::None) => Color::Reset,
-        (Color::Rgb(r, g, b), Depth::Indexed) => Color::Indexed(nearest_256(r, g, b)),
-        (Color::Rgb(r, g, b), Depth::Ansi16) => Color::Indexed(nearest_16(r, g, b)),
-        (Color::Indexed(n @ 16..), Depth::Ansi16) => {
-            let (r, g, b) = rgb_of_256(n);
-            Color::Indexed(nearest_16(r, g, b))
-        }
-        (color, _) => color,
-    }
-}
-
-const CUBE: [u8; 6] = [0, 95, 135, 175, 215, 255];
-
-fn rgb_of_256(n: u8) -> (u8, u8, u8) {
-    match n {
-        16..=231 => {
-            let n = usize::from(n - 16);
-            (CUBE[n / 36], CUBE[n / 6 % 6], CUBE[n % 6])
-        }
-        232.. => (8 + (n - 232) * 10, 8 + (n - 232) * 10, 8 + (n - 232) * 10),
-        _ => ANSI16[usize::from(n)],
-    }
-}
-
-/// The usual look of the sixteen colours, for measuring distance only.
-const ANSI16: [(u8, u8, u8); 16] = [
-    (0, 0, 0),
-    (205, 0, 0),
-    (0, 205, 0),
-    (205, 205, 0),
-    (0, 0, 238),
-    (205, 0, 205),
-    (0, 205, 205),
-    (229, 229, 229),
-    (127, 127, 127),
-    (255, 0, 0),
-    (0, 255, 0),
-    (255, 255, 0),
-    (92, 92, 255),
-    (255, 0, 255),
-    (0, 255, 255),
-    (255, 255, 255),
-];
-
-fn distance(a: (u8, u8, u8), b: (u8, u8, u8)) -> u32 {
-    let d = |x: u8, y: u8| u32::from(x.abs_diff(y)).pow(2);
-    d(a.0, b.0) + d(a.1, b.1) + d(a.2, b.2)
-}
-
-fn nearest_256(r: u8, g: u8, b: u8) -> u8 {
-    (16..=255).min_by_key(|n| distance(rgb_of_256(*n), (r, g, b))).unwrap_or(15)
-}
-
-fn nearest_16(r: u8, g: u8, b: u8) -> u8 {
-    (0..16).min_by_key(|n| distance(ANSI16[usize::from(*n)], (r, g, b))).unwrap_or(7)
 }
 
 /// A character of the same meaning for terminals that show ASCII alone.
@@ -322,7 +176,7 @@ fn ascii(symbol: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use ratatui::style::Style;
+    use ratatui::style::{Color, Style};
 
     use super::*;
 
@@ -354,7 +208,7 @@ mod tests {
     fn no_color_keeps_bold_and_reverse() {
         let mut screen = Screen::new(Depth::None, Charset::Unicode);
         let out = paint(&mut screen, "x", Style::new().fg(Color::Red).bold().reversed());
-        assert!(out.contains("\x1b[1;7mx\x1b[0m"), "{out:?}");
+        assert!(out.contains("\x1b[1;7mx\x1b[m"), "{out:?}");
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct Detail {
     /// What was shown in the last turn, and since when: slow questions wait until the cursor rests.
     pub shown: Option<(Subject, Tab)>,
     pub shown_since: Instant,
+    /// The cursor moves fast: nothing is asked until it rests.
+    pub is_passing: bool,
+    /// The pane on screen stays as it is until the new subject is loaded, or until then at the latest: it is painted once, and whole.
+    pub held_until: Option<Instant>,
 
     pub top: Option<(Subject, Result<ProcessTable, EngineError>)>,
     pub top_asked: Option<Instant>,
@@ -58,6 +62,8 @@ impl Default for Detail {
             is_stale: false,
             shown: None,
             shown_since: Instant::now(),
+            is_passing: false,
+            held_until: None,
             top: None,
             top_asked: None,
             last_lines: None,

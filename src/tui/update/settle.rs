@@ -13,6 +13,8 @@ use super::motion;
 
 /// The cursor rests this long before a log is opened or an inspect asked for.
 const REST: Duration = Duration::from_millis(60);
+/// The details stay as they are this long while the answer about a new subject is on its way.
+const HOLD: Duration = Duration::from_millis(30);
 /// All lists are asked for again this often, in case an event was lost.
 const RECONCILE: Duration = Duration::from_secs(30);
 /// The process table is refreshed this often while it is on screen.
@@ -35,6 +37,7 @@ pub fn settle(model: &mut Model) -> Vec<Command> {
         ask_detail(model, &mut out);
         follow_logs(model, &mut out);
     }
+    release_detail(model);
     watch_stats(model, &mut out);
     wake_for_ages(model);
     out
@@ -116,16 +119,32 @@ fn note_shown(model: &mut Model) {
         if !same_subject {
             model.detail.scroll = 0;
             model.detail.top = None;
+            model.detail.is_passing = model.tick.saturating_duration_since(model.detail.shown_since) < REST;
+            let hold = if model.detail.is_passing { REST + HOLD } else { HOLD };
+            model.detail.held_until = model.detail.shown.is_some().then(|| model.tick + hold);
         }
         model.detail.shown = shown;
         model.detail.shown_since = model.tick;
     }
 }
 
-/// Whether the cursor has rested long enough; else asks to be woken when it has.
+/// Lets the details be painted once there is something whole to paint, or the wait has been long enough.
+fn release_detail(model: &mut Model) {
+    let Some(until) = model.detail.held_until else { return };
+    let subject = model.subject();
+    let is_loaded = subject.is_some_and(|subject| model.detail.loaded_for(&subject).is_some());
+    let is_same_tab = model.detail.shown.as_ref().is_some_and(|(_, tab)| *tab == model.tab());
+    if until <= model.tick || !is_same_tab || (is_loaded && model.tab() != Tab::Logs) || !model.layers.is_empty() {
+        model.detail.held_until = None;
+    } else {
+        model.wake_by(until);
+    }
+}
+
+/// Whether the cursor moves slowly or has rested long enough; else asks to be woken when it has.
 fn has_rested(model: &mut Model) -> bool {
     let rested = model.detail.shown_since + REST;
-    if model.tick < rested && model.detail.loaded.is_some() {
+    if model.detail.is_passing && model.tick < rested && model.detail.loaded.is_some() {
         model.wake_by(rested);
         return false;
     }
