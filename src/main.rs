@@ -13,6 +13,7 @@ use orlop::embedded::{Embedded, EmbeddedSettings, init};
 use orlop::engine::fake::Fake;
 use orlop::engine::{Engine, EngineError};
 use orlop::shim;
+use orlop::sys::memory;
 use orlop::tui::{self, TuiOptions};
 
 fn main() -> ExitCode {
@@ -85,6 +86,7 @@ fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
 
 /// One verb on a single thread: what it waits for are shims and files, and a second thread costs more than it gives.
 fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
+    memory::keep_for_a_short_life();
     let _log = match log(global, config, None) {
         Ok(guard) => guard,
         Err(why) => return fail(&why),

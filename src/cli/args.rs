@@ -1,5 +1,6 @@
 //! What can be typed: every verb and flag, docker's names. One definition for argv, the screen's `:` line, help and completion.
-//! Called by `cli`; values stay text here and get their meaning in `values` and `create`.
+//! Called by `cli`; values stay text here and get their meaning in `values` and `create`. The flags of a verb are built when it is asked for:
+//! those of all verbs take longer than most verbs do.
 
 use clap::{Args, Parser, Subcommand};
 
@@ -49,6 +50,7 @@ pub struct Global {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Create and run a new container from an image
     Run(Box<RunVerb>),
@@ -151,6 +153,7 @@ pub enum Verb {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum ContainerVerb {
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
@@ -207,6 +210,7 @@ pub enum ContainerVerb {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum ImageVerb {
     /// Make an image from this host's own executables and the libraries they need
     FromHost(FromHostArgs),
@@ -237,6 +241,7 @@ pub enum ImageVerb {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum VolumeVerb {
     /// Create a volume
     Create(VolumeCreateArgs),
@@ -253,6 +258,7 @@ pub enum VolumeVerb {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum NetworkVerb {
     /// List networks
     #[command(visible_alias = "list")]
@@ -262,6 +268,7 @@ pub enum NetworkVerb {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum SystemVerb {
     /// Prove that every blob, layer and directory of the store is accounted for
     Check(CheckArgs),

@@ -161,6 +161,7 @@ fn complete(line: &str) -> Vec<Completion> {
             None => break,
         }
     }
+    command.build();
     let help = |text: Option<&clap::builder::StyledStr>| text.map(ToString::to_string).unwrap_or_default();
     let mut found: Vec<Completion> = Vec::new();
     if typed.starts_with('-') {

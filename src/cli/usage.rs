@@ -2,7 +2,7 @@
 
 use clap::builder::{BoolishValueParser, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
 use super::args::Cli;
 
@@ -19,31 +19,55 @@ pub struct Usage {
 /// # Errors
 /// Help that was asked for, or what is wrong.
 pub fn parse(argv: &[String]) -> Result<Cli, Usage> {
-    let matches = definition().try_get_matches_from(argv);
+    let matches = definition(argv).try_get_matches_from(argv);
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| explain(&error, argv))
 }
 
-/// The definition as it is parsed: every switch takes `=true` and `=false` too, as Go's flags do.
-pub fn definition() -> Command {
-    switches(Cli::command())
+/// The definition as these words are parsed: every switch of the verb they name takes `=true` and `=false` too, as Go's flags do.
+fn definition(argv: &[String]) -> Command {
+    switches(Cli::command().args_override_self(true), &mut named(argv))
 }
 
-fn switches(command: Command) -> Command {
-    let command = command.mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .default_value("false")
-            .hide_default_value(true)
-            .hide_possible_values(true)
-            .value_parser(ValueParser::from(BoolishValueParser::new()))
-            .overrides_with_all(Vec::<clap::Id>::new()),
-        _ => arg,
-    });
-    let command = command.args_override_self(true);
-    command.mut_subcommands(switches)
+/// The words that may name a verb: all but options, and the values of those that come before it.
+fn named(argv: &[String]) -> impl Iterator<Item = &str> {
+    const WITH_VALUE: [&str; 5] = ["--root", "--run-root", "--config", "--log-level", "-l"];
+    let mut words = argv.iter().skip(1).map(String::as_str);
+    std::iter::from_fn(move || {
+        loop {
+            match words.next()? {
+                option if WITH_VALUE.contains(&option) => drop(words.next()),
+                option if option.starts_with('-') => {}
+                word => return Some(word),
+            }
+        }
+    })
+}
+
+/// Goes down to the verb that the words name; only its flags are built.
+fn switches<'a>(mut command: Command, words: &mut impl Iterator<Item = &'a str>) -> Command {
+    if !command.has_subcommands() {
+        command.build();
+        return command.mut_args(as_go_switch);
+    }
+    let command = command.mut_args(as_go_switch);
+    match words.next().and_then(|word| command.find_subcommand(word)).map(|found| found.get_name().to_owned()) {
+        Some(name) => command.mut_subcommand(name, |verb| switches(verb, words)),
+        None => command,
+    }
+}
+
+fn as_go_switch(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value("false")
+        .hide_default_value(true)
+        .hide_possible_values(true)
+        .value_parser(ValueParser::from(BoolishValueParser::new()))
 }
 
 fn explain(error: &clap::Error, argv: &[String]) -> Usage {
@@ -115,15 +139,7 @@ fn flag_name(text: &str) -> String {
 fn subject(argv: &[String]) -> (String, Command) {
     let mut command = Cli::command();
     let mut path = "orlop".to_owned();
-    let mut words = argv.iter().skip(1);
-    while let Some(word) = words.next() {
-        if matches!(word.as_str(), "--root" | "--run-root" | "--config" | "--log-level" | "-l") && path == "orlop" {
-            words.next();
-            continue;
-        }
-        if word.starts_with('-') {
-            continue;
-        }
+    for word in named(argv) {
         let Some(found) = command.find_subcommand(word).cloned() else { break };
         path = format!("{path} {}", found.get_name());
         command = found;

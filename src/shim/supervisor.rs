@@ -171,6 +171,8 @@ pub(super) struct Supervisor {
     leave_at: Option<Instant>,
     buf: Vec<u8>,
     quiet_at: Option<Instant>,
+    /// Memory is to be given back before the next wait.
+    is_quiet: bool,
 }
 
 impl Supervisor {
@@ -225,6 +227,7 @@ impl Supervisor {
             leave_at: Some(Instant::now() + UNUSED_PATIENCE),
             buf: Vec::new(),
             quiet_at: None,
+            is_quiet: false,
         })
     }
 
@@ -236,6 +239,10 @@ impl Supervisor {
         let mut events = [EpollEvent::empty(); 32];
         loop {
             let timeout = self.next_deadline().map_or(EpollTimeout::NONE, timeout_until);
+            if std::mem::take(&mut self.is_quiet) {
+                // The last thing before the wait: what code runs after it comes back into memory.
+                memory::trim();
+            }
             let n_events = match self.epoll.wait(&mut events, timeout) {
                 Ok(n_events) => n_events,
                 Err(nix::errno::Errno::EINTR) => 0,
@@ -254,6 +261,9 @@ impl Supervisor {
     }
 
     fn on_event(&mut self, source: Source, flags: EpollFlags) {
+        // Not put off by more traffic: giving back costs microseconds, and a container that says a line a second must not keep a busy one's
+        // memory.
+        self.quiet_at.get_or_insert_with(|| Instant::now() + QUIET);
         match source {
             Source::Listener => self.accept(),
             Source::Signals => self.on_signals(),
@@ -332,7 +342,7 @@ impl Supervisor {
         if let Some(log) = &mut self.log {
             log.shrink();
         }
-        memory::trim();
+        self.is_quiet = true;
     }
 
     /// Whether there is no reason to stay.

@@ -125,7 +125,8 @@ impl Store {
     fn open_index(&self) -> rusqlite::Result<Connection> {
         let mut connection = Connection::open(self.path("index.db"))?;
         connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        // A rollback journal, SQLite's default: a reader that lives for milliseconds then makes no file and takes one lock. A write-ahead log
+        // is made, mapped, recovered and removed by every first and last reader, under locks that others meet asleep.
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         if user_version(&connection)? == 0 {
@@ -151,7 +152,7 @@ impl Store {
         if is_whole.is_ok_and(|text| text == "ok") {
             return Ok(());
         }
-        for suffix in ["-wal", "-shm"] {
+        for suffix in ["-wal", "-shm", "-journal"] {
             let _ = std::fs::remove_file(self.path(format!("index.db{suffix}")));
         }
         let aside = self.path(format!("index.db.damaged-{}", Id::random().short()));

@@ -466,7 +466,7 @@ fn a_damaged_or_lost_index_is_made_again() {
     let (base, top) = two_layers();
     let id = bench.load(&docker_archive(&["a:1", "b:2"], &[&base, &top])).unwrap()[0].id.clone();
     for damage in ["lost", "garbage", "zeros"] {
-        for suffix in ["-wal", "-shm"] {
+        for suffix in ["-wal", "-shm", "-journal"] {
             let _ = fs::remove_file(bench.store.path(format!("index.db{suffix}")));
         }
         let path = bench.store.path("index.db");

@@ -1,15 +1,26 @@
-//! Gives memory back to the kernel. Called by `shim`, which stays for long and wants to be small.
+//! How the allocator deals with the kernel: `shim`, which stays for long, gives memory back; a command line's verb, gone in milliseconds, does not.
 
 const PAGE: usize = 4096;
+
+/// For a process that ends soon: its threads share one heap, which grows in large steps and never shrinks. Saves some dozen system calls.
+pub fn keep_for_a_short_life() {
+    const STEP: libc::c_int = 1 << 20;
+    for (option, value) in [(libc::M_ARENA_MAX, 1), (libc::M_TOP_PAD, STEP), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX)]
+    {
+        // SAFETY: takes integers; refuses what it does not know.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
 
 /// Returns free pages of the allocator's heap (malloc_trim(3)) and unmaps the program's own code and constants, which come back from the page
 /// cache as they are used. Takes some microseconds; what runs next pays some page faults.
 pub fn trim() {
     // SAFETY: takes an integer; safe in any thread.
     unsafe { libc::malloc_trim(0) };
+    drop_used_stack();
+    // Last, since what runs after it is back.
     // SAFETY: the callback gets valid entries and keeps none.
     unsafe { libc::dl_iterate_phdr(Some(unmap_constants), std::ptr::null_mut()) };
-    drop_used_stack();
 }
 
 /// Gives back what deeper calls have used of the stack; for the main thread, which has nothing else within a megabyte below it (the kernel's

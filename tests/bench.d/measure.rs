@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// One run of one command.
+/// One run of one contender.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub wall: Duration,
-    /// User and system time of the command and of the children it waited for.
+    /// User and system time of everything the contender consists of, daemons and containers included.
     pub cpu: Duration,
 }
 
@@ -22,16 +22,14 @@ pub struct Series {
 }
 
 impl Series {
-    pub fn median(&self) -> f64 {
-        percentile(self.samples.iter().map(|sample| ms(sample.wall)), 0.5)
+    /// Wall time in ms at this share of the sorted samples.
+    pub fn wall_ms(&self, share: f64) -> f64 {
+        percentile(self.samples.iter().map(|sample| ms(sample.wall)), share)
     }
 
-    pub fn min(&self) -> f64 {
-        percentile(self.samples.iter().map(|sample| ms(sample.wall)), 0.0)
-    }
-
-    pub fn cpu(&self) -> f64 {
-        percentile(self.samples.iter().map(|sample| ms(sample.cpu)), 0.5)
+    /// The mean, for what a daemon does later belongs to no single sample.
+    pub fn cpu_ms(&self) -> f64 {
+        self.samples.iter().map(|sample| ms(sample.cpu)).sum::<f64>() / self.samples.len() as f64
     }
 }
 
@@ -49,30 +47,17 @@ pub fn percentile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
     }
 }
 
-fn children_cpu() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage of children cannot fail");
-    let micros = |time: nix::sys::time::TimeVal| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000);
-    micros(usage.user_time()) + micros(usage.system_time())
-}
-
-/// Runs a command to its end, silently.
+/// Runs a command to its end, silently; the wall time.
 ///
 /// # Panics
 /// When it cannot be started or fails: a figure of a failing command is no figure.
-pub fn run(command: &mut Command) -> Sample {
-    let (cpu, start) = (children_cpu(), Instant::now());
+pub fn run(command: &mut Command) -> Duration {
+    let start = Instant::now();
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();
     let wall = start.elapsed();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr));
-    Sample { wall, cpu: children_cpu() - cpu }
-}
-
-/// Times anything.
-pub fn time(work: impl FnOnce()) -> Sample {
-    let (cpu, start) = (children_cpu(), Instant::now());
-    work();
-    Sample { wall: start.elapsed(), cpu: children_cpu() - cpu }
+    wall
 }
 
 /// The standard output of a command that must succeed.
@@ -85,14 +70,14 @@ pub fn output(command: &mut Command) -> String {
 /// A name and what one run of it is.
 pub type Contender<'a> = (String, Box<dyn FnMut() -> Sample + 'a>);
 
-/// Runs the contenders in turn, `n` rounds after one that does not count.
-pub fn interleave(n: usize, contenders: &mut [Contender<'_>]) -> Vec<Series> {
-    let mut series: Vec<_> =
-        contenders.iter().map(|(name, _)| Series { name: name.clone(), samples: Vec::new() }).collect();
-    for round in 0..=n {
+/// Runs the contenders in turn, `n` rounds after `n_warm` that do not count.
+pub fn interleave(n_warm: usize, n: usize, contenders: &mut [Contender<'_>]) -> Vec<Series> {
+    let empty = |(name, _): &Contender<'_>| Series { name: name.clone(), samples: Vec::new() };
+    let mut series: Vec<_> = contenders.iter().map(empty).collect();
+    for round in 0..n_warm + n {
         for ((_, work), series) in contenders.iter_mut().zip(&mut series) {
             let sample = work();
-            if round > 0 {
+            if round >= n_warm {
                 series.samples.push(sample);
             }
         }
@@ -121,23 +106,4 @@ pub fn tell_peak_rss(args: &[String]) {
     let status = Command::new(&args[0]).args(&args[1..]).stdin(Stdio::null()).stdout(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{args:?} failed");
     println!("{}", getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage of children cannot fail").max_rss());
-}
-
-/// Prints one row: every contender with its ratio to the first.
-pub fn print_row(work: &str, unit: &str, series: &[Series]) {
-    println!("\n{work} ({unit})");
-    println!("  {:<22} {:>9} {:>9} {:>9} {:>7} {:>5}", "", "median", "min", "cpu", "ratio", "n");
-    let own = series[0].median();
-    for one in series {
-        let ratio = own / one.median();
-        println!(
-            "  {:<22} {:>9.2} {:>9.2} {:>9.2} {:>7.2} {:>5}",
-            one.name,
-            one.median(),
-            one.min(),
-            one.cpu(),
-            ratio,
-            one.samples.len()
-        );
-    }
 }

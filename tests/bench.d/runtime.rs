@@ -1,50 +1,64 @@
 //! The OCI runtime beside crun and runc, on one bundle.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::measure::{Contender, Series, interleave, output, peak_rss_mib, print_row, run, time};
-use super::peers::{Bench, ORLOP, on_path};
+use super::measure::{Contender, Series, interleave, output, peak_rss_mib, percentile, run};
+use super::peers::{Bench, on_path};
+use super::table::Line;
 
 /// A runtime and how it is called.
 #[derive(Clone)]
 struct Runtime {
     name: &'static str,
+    /// What counts its CPU time.
+    branch: String,
     args: Vec<String>,
 }
 
 impl Runtime {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.args[0]);
-        command.args(&self.args[1..]);
+        command.args(&self.args[1..]).stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
 }
 
 fn runtimes(bench: &Bench) -> Vec<Runtime> {
     let state = |name: &str| format!("--root={}", bench.path(&format!("state-{name}")).display());
-    let mut all = vec![Runtime { name: "orlop", args: vec![ORLOP.to_owned(), "runtime".to_owned(), state("orlop")] }];
+    let orlop = bench.options.orlop.display().to_string();
+    let branch = |name: &str| format!("runtime-{name}");
+    let mut all = vec![Runtime {
+        name: "orlop",
+        branch: branch("orlop"),
+        args: vec![orlop, "runtime".to_owned(), state("orlop")],
+    }];
     for peer in ["crun", "runc"] {
         if on_path(peer) {
-            all.push(Runtime {
-                name: if peer == "crun" { "crun" } else { "runc" },
-                args: vec![peer.to_owned(), state(peer)],
-            });
-        } else {
-            println!("{peer} is not installed: its figures are missing");
+            all.push(Runtime { name: peer, branch: branch(peer), args: vec![peer.to_owned(), state(peer)] });
         }
     }
     all
 }
 
-/// A bundle whose process is `args`, made from `runc spec`, or from our own where runc is missing.
-fn bundle(bench: &Bench, name: &str, args: &[&str], seccomp: bool) -> PathBuf {
-    let dir = bench.path(name);
+/// Says once which runtimes are missing.
+pub fn tell_missing() {
+    for peer in ["crun", "runc"] {
+        if !on_path(peer) {
+            println!("{peer} is not installed: its figures are missing\n");
+        }
+    }
+}
+
+/// A bundle for one runtime whose process is `args`, made from `runc spec`, or from our own where runc is missing.
+fn bundle(bench: &Bench, runtime: &Runtime, args: &[&str], seccomp: bool) -> PathBuf {
+    let dir = bench.path(&format!("bundle-{}", runtime.name));
     fs::create_dir_all(&dir).expect("a directory");
-    let _ = std::os::unix::fs::symlink(bench.path("rootfs"), dir.join("rootfs"));
-    let mut spec = if on_path("runc") { Command::new("runc") } else { Command::new(ORLOP) };
+    let mut spec = Command::new("runc");
     if !on_path("runc") {
+        spec = Command::new(&bench.options.orlop);
         spec.arg("runtime");
     }
     let _ = fs::remove_file(dir.join("config.json"));
@@ -55,6 +69,7 @@ fn bundle(bench: &Bench, name: &str, args: &[&str], seccomp: bool) -> PathBuf {
     config["process"]["terminal"] = false.into();
     config["process"]["rlimits"] = serde_json::Value::Array(Vec::new());
     config["root"]["path"] = bench.path("rootfs").display().to_string().into();
+    config["linux"]["cgroupsPath"] = format!("{}/bench", bench.meter.containers_of(&runtime.branch)).into();
     if seccomp {
         config["linux"]["seccomp"] = allow_list();
     }
@@ -90,94 +105,87 @@ fn allow_list() -> serde_json::Value {
     })
 }
 
-fn run_row(bench: &Bench, n: usize, title: &str, dir: &Path) {
-    let mut contenders: Vec<Contender<'_>> = Vec::new();
-    for runtime in runtimes(bench) {
-        let dir = dir.to_path_buf();
-        contenders.push((
-            runtime.name.to_owned(),
-            Box::new(move || run(runtime.command().args(["run", "--bundle"]).arg(&dir).arg("bench-run"))),
-        ));
-    }
-    print_row(title, "ms", &interleave(n * 3, &mut contenders));
+/// Runs all runtimes in turn on `process`, and prints the row.
+fn row(
+    bench: &mut Bench,
+    n: usize,
+    title: &str,
+    setting: (&[&str], bool),
+    work: impl Fn(&Runtime, &PathBuf) -> Duration,
+) {
+    let all = runtimes(bench);
+    let (borrowed, work) = (&*bench, &work);
+    let contender = |runtime: &Runtime| -> Contender<'_> {
+        let dir = bundle(borrowed, runtime, setting.0, setting.1);
+        let runtime = runtime.clone();
+        let name = runtime.name.to_owned();
+        (name, Box::new(move || borrowed.metered(&runtime.branch, || work(&runtime, &dir))))
+    };
+    let mut contenders: Vec<_> = all.iter().map(contender).collect();
+    let series: Vec<Series> = interleave(2, n, &mut contenders);
+    drop(contenders);
+    bench.table.times(title, &series);
 }
 
-pub fn run_true(bench: &mut Bench, n: usize) {
-    let dir = bundle(bench, "bundle-true", &["/bin/true"], false);
-    run_row(bench, n, "runtime run of /bin/true, `runc spec` config", &dir);
+fn run_once(runtime: &Runtime, dir: &PathBuf) -> Duration {
+    run(runtime.command().args(["run", "--bundle"]).arg(dir).arg("bench"))
 }
 
-pub fn run_seccomp(bench: &mut Bench, n: usize) {
-    let dir = bundle(bench, "bundle-seccomp", &["/bin/true"], true);
-    run_row(bench, n, "runtime run of /bin/true with an allow-list seccomp filter", &dir);
+pub fn run_true(bench: &mut Bench) {
+    let n = bench.options.n * 5;
+    row(bench, n, "`runtime run` of /bin/true, `runc spec` config", (&["/bin/true"], false), run_once);
 }
 
-pub fn exec_true(bench: &mut Bench, n: usize) {
-    let dir = bundle(bench, "bundle-sleep", &["/bin/sleep", "1000"], false);
+pub fn run_seccomp(bench: &mut Bench) {
+    let n = bench.options.n * 5;
+    row(bench, n, "the same with an allow-list seccomp filter", (&["/bin/true"], true), run_once);
+}
+
+/// Starts a container without pipes of ours, which it would keep open.
+fn make(runtime: &Runtime, verb: &[&str], dir: &PathBuf) {
+    let status = runtime.command().args(verb).arg("--bundle").arg(dir).arg("bench").status();
+    assert!(status.is_ok_and(|status| status.success()), "{} {verb:?} failed", runtime.name);
+}
+
+pub fn exec_true(bench: &mut Bench) {
+    let n = bench.options.n * 5;
     let all = runtimes(bench);
     for runtime in &all {
-        let status = runtime
-            .command()
-            .args(["run", "--detach", "--bundle"])
-            .arg(&dir)
-            .arg("bench-exec")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status();
-        assert!(status.is_ok_and(|status| status.success()), "{} run --detach failed", runtime.name);
+        make(runtime, &["run", "--detach"], &bundle(bench, runtime, &["/bin/sleep", "1000"], false));
     }
-    let mut contenders: Vec<Contender<'_>> = Vec::new();
-    for runtime in all.clone() {
-        contenders.push((
-            runtime.name.to_owned(),
-            Box::new(move || run(runtime.command().args(["exec", "bench-exec", "/bin/true"]))),
-        ));
-    }
-    print_row("runtime exec of /bin/true", "ms", &interleave(n * 3, &mut contenders));
+    row(bench, n, "`runtime exec` of /bin/true", (&["/bin/sleep", "1000"], false), |runtime, _| {
+        run(runtime.command().args(["exec", "bench", "/bin/true"]))
+    });
     for runtime in all {
-        run(runtime.command().args(["delete", "--force", "bench-exec"]));
+        run(runtime.command().args(["delete", "--force", "bench"]));
     }
 }
 
-pub fn create_to_delete(bench: &mut Bench, n: usize) {
-    let dir = bundle(bench, "bundle-cycle", &["/bin/sleep", "1000"], false);
-    let mut contenders: Vec<Contender<'_>> = Vec::new();
-    for runtime in runtimes(bench) {
-        let dir = dir.to_path_buf();
-        contenders.push((runtime.name.to_owned(), Box::new(move || time(|| cycle(&runtime, &dir)))));
-    }
-    print_row("runtime create + start + kill + delete", "ms", &interleave(n * 2, &mut contenders));
+pub fn create_to_delete(bench: &mut Bench) {
+    let n = bench.options.n * 3;
+    row(bench, n, "`runtime` create + start + kill + delete", (&["/bin/sleep", "1000"], false), |runtime, dir| {
+        let start = Instant::now();
+        make(runtime, &["create"], dir);
+        run(runtime.command().args(["start", "bench"]));
+        run(runtime.command().args(["kill", "bench", "KILL"]));
+        // Refused until the killed process has gone.
+        let delete = || runtime.command().args(["delete", "bench"]).stderr(Stdio::null()).status();
+        while !delete().is_ok_and(|status| status.success()) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{} delete fails", runtime.name);
+        }
+        start.elapsed()
+    });
 }
 
-fn cycle(runtime: &Runtime, dir: &Path) {
-    let create = runtime
-        .command()
-        .args(["create", "--bundle"])
-        .arg(dir)
-        .arg("bench-cycle")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    assert!(create.is_ok_and(|status| status.success()), "{} create failed", runtime.name);
-    run(runtime.command().args(["start", "bench-cycle"]));
-    run(runtime.command().args(["kill", "bench-cycle", "KILL"]));
-    while !runtime
-        .command()
-        .args(["delete", "bench-cycle"])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-    {}
-}
-
-pub fn peak_memory(bench: &mut Bench, n: usize) {
-    let dir = bundle(bench, "bundle-true", &["/bin/true"], false);
-    println!("\npeak memory of runtime run (MiB, largest process)");
+pub fn peak_memory(bench: &mut Bench) {
+    let mut lines = Vec::new();
     for runtime in runtimes(bench) {
+        let dir = bundle(bench, &runtime, &["/bin/true"], false);
         let mut args = runtime.args.clone();
-        args.extend(["run".to_owned(), "--bundle".to_owned(), dir.display().to_string(), "bench-rss".to_owned()]);
-        let series = Series { name: runtime.name.to_owned(), samples: Vec::new() };
-        let values: Vec<_> = (0..n.min(7)).map(|_| peak_rss_mib(&args)).collect();
-        println!("  {:<22} {:>9.2}", series.name, super::measure::percentile(values.into_iter(), 0.5));
+        args.extend(["run".to_owned(), "--bundle".to_owned(), dir.display().to_string(), "bench".to_owned()]);
+        let n = bench.options.n.min(7);
+        let values: Vec<_> = (0..n).map(|_| peak_rss_mib(&args)).collect();
+        lines.push(Line::new(runtime.name, percentile(values.into_iter(), 0.5)).n(n));
     }
+    bench.table.row("peak RSS of `runtime run`, largest process", "MiB", &lines);
 }

@@ -41,7 +41,8 @@ impl Setup {
         Self::new(["bash", "--norc", "--noprofile", "-i"].map(str::to_owned).to_vec()).env("PS1", "$ ")
     }
 
-    fn new(words: Vec<String>) -> Self {
+    /// Any program with its arguments.
+    pub(crate) fn new(words: Vec<String>) -> Self {
         let env =
             [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("ORLOP_CONFIG", "/dev/null")];
         Self { words, env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec() }
@@ -149,6 +150,24 @@ impl Tty {
             assert!(Instant::now() < deadline, "{complaint}:\n{}", self.screen());
             self.read_until(deadline);
         }
+    }
+
+    /// Reads until what `look` sees is another thing than before; how long that took. `None` when it never was.
+    #[allow(dead_code)] // for the benchmark; the tests wait for what they name
+    pub(crate) fn wait_change<T: PartialEq>(&mut self, look: impl Fn(&vt100::Screen) -> T) -> Option<Duration> {
+        let (start, before) = (Instant::now(), look(self.emulator.screen()));
+        while start.elapsed() < PATIENCE {
+            self.read_until(start + PATIENCE);
+            if look(self.emulator.screen()) != before {
+                return Some(start.elapsed());
+            }
+        }
+        None
+    }
+
+    #[allow(dead_code)] // for the benchmark
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -173,7 +173,7 @@ fn cgroup(
                 new_file_system(c"cgroup2", c"cgroup", &[], plan.change.set)
                     .at(Step::Mount, format_args!("cgroup2 on {dest}"))?
             } else {
-                own_cgroup(Path::new("/sys/fs/cgroup"), "", plan.change.set)?
+                own_cgroup(Path::new("/sys/fs/cgroup"), "", &own_cgroups()?, plan.change.set)?
             };
             mount::attach(tree.as_fd(), place).at(Step::Mount, dest)
         }
@@ -182,6 +182,7 @@ fn cgroup(
             let attrs = attr::NOSUID | attr::NODEV | attr::NOEXEC;
             let top = new_file_system(c"tmpfs", c"tmpfs", &[mode], attrs).at(Step::Mount, &dest)?;
             mount::attach(top.as_fd(), place).at(Step::Mount, &dest)?;
+            let listed = if has_namespace { String::new() } else { own_cgroups()? };
             for hierarchy in hierarchies {
                 let name = Path::new(&hierarchy.dir);
                 at::mkdir(top.as_fd(), name, 0o755).at(Step::Mount, &dest)?;
@@ -190,7 +191,7 @@ fn cgroup(
                     new_file_system(hierarchy.fs_type, c"cgroup", &hierarchy.options, plan.change.set)
                         .at(Step::Mount, format_args!("cgroup {} on {dest}", hierarchy.dir))
                 } else {
-                    own_cgroup(&hierarchy.host, &hierarchy.dir, plan.change.set)
+                    own_cgroup(&hierarchy.host, &hierarchy.dir, &listed, plan.change.set)
                 };
                 match tree {
                     Ok(tree) => mount::attach(tree.as_fd(), spot.as_fd()).at(Step::Mount, &dest)?,
@@ -209,9 +210,13 @@ fn cgroup(
     }
 }
 
-/// Without a cgroup namespace: this process's own cgroup in the host's mount of the hierarchy.
-fn own_cgroup(host: &Path, dir: &str, attrs: u64) -> Result<OwnedFd> {
-    let listed = std::fs::read_to_string("/proc/self/cgroup").at(Step::Mount, "/proc/self/cgroup")?;
+/// The kernel's list of the cgroups that this process is in. The kernel takes its time for it: once is enough.
+fn own_cgroups() -> Result<String> {
+    std::fs::read_to_string("/proc/self/cgroup").at(Step::Mount, "/proc/self/cgroup")
+}
+
+/// Without a cgroup namespace: this process's own cgroup, as `listed`, in the host's mount of the hierarchy.
+fn own_cgroup(host: &Path, dir: &str, listed: &str, attrs: u64) -> Result<OwnedFd> {
     let path = listed
         .lines()
         .filter_map(|line| {

@@ -11,7 +11,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::conn::{Conn, Input};
 use super::session::{Session, Watched, stream_of};
 use super::slab::Key;
-use super::{BUFFER_BYTES, PARTIAL_PATIENCE, Phase, QUIET, SLOW_PATIENCE, SMALL_BUFFER_BYTES, Source, Supervisor};
+use super::{BUFFER_BYTES, PARTIAL_PATIENCE, Phase, SLOW_PATIENCE, SMALL_BUFFER_BYTES, Source, Supervisor};
 use crate::engine::Exit;
 use crate::shim::log::replay::Step;
 use crate::shim::log::writer::now_ns;
@@ -170,9 +170,6 @@ impl Supervisor {
     }
 
     pub(super) fn on_output(&mut self, key: Key, slot: usize) {
-        // Not put off by more traffic: giving back costs microseconds, and a container that says a line a second must not keep a busy one's
-        // memory.
-        self.quiet_at.get_or_insert_with(|| Instant::now() + QUIET);
         if self.read_output(key, slot, READS_PER_TURN) == Out::Closed {
             self.close_output(key, slot);
         }
