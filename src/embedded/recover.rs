@@ -152,21 +152,23 @@ impl Core {
         Ok(())
     }
 
-    /// Cgroups below this store's tag whose container is gone or does not run.
+    /// Cgroups with this store's tag whose container is gone or does not run.
     fn sweep_cgroups(&self) {
-        let tag = self.store_tag();
+        let prefix = format!("{}-", self.store_tag());
         for base in cgroup_roots() {
-            let dir = base.join("orlop").join(&tag);
+            let dir = base.join("orlop");
             let Ok(entries) = std::fs::read_dir(&dir) else { continue };
             for entry in entries.flatten() {
-                let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<Id>().ok()) else { continue };
+                let name = entry.file_name();
+                let id = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse::<Id>().ok());
+                let Some(id) = id else { continue };
                 let is_in_use = shim::client::connect(&self.run_dir(&id)).is_ok() || self.is_locked(&id);
                 if !is_in_use {
                     remove_empty_cgroup(&entry.path());
                 }
             }
-            // Neither goes while a container is below it: the kernel refuses.
-            let _ = std::fs::remove_dir(&dir).and_then(|()| std::fs::remove_dir(base.join("orlop")));
+            // It does not go while a container is below it: the kernel refuses.
+            let _ = std::fs::remove_dir(&dir);
         }
     }
 }

@@ -138,11 +138,12 @@ impl Core {
         anonymous.map(|(name, _)| self.store.root().join("volumes").join(name)).collect()
     }
 
-    /// `/orlop/<store>/<id>`: below it nothing belongs to another engine. Under the parent that was asked for, the store's part stays.
+    /// `/orlop/<store>-<id>`, or that name under the parent that was asked for: nothing of another engine is called so. One directory for
+    /// both: each takes 0.4 ms over all hierarchies of cgroup v1.
     fn cgroups_path(&self, record: &ContainerRecord) -> String {
         let parent = record.spec.cgroup_parent.as_deref().unwrap_or_default().trim_matches('/');
         let base = if parent.is_empty() { "orlop" } else { parent };
-        format!("/{base}/{}/{}", self.store_tag(), record.id)
+        format!("/{base}/{}-{}", self.store_tag(), record.id)
     }
 
     /// Tells this store's cgroups from those of others.

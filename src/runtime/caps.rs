@@ -274,8 +274,12 @@ impl CapsPlan {
     pub fn before_setuid(&self) -> Result<(), Errno> {
         for cap in 0..=self.last {
             // Bits above our table are dropped too: what has no name here was not asked for.
-            if self.bounding.0 & (1 << cap) == 0 && sys::is_bounding(cap) == Ok(true) {
-                sys::drop_bounding(cap)?;
+            if self.bounding.0 & (1 << cap) == 0 {
+                match sys::drop_bounding(cap) {
+                    // Without CAP_SETPCAP: nothing is wrong if it was not held anyway.
+                    Err(_) if sys::is_bounding(cap) != Ok(true) => {}
+                    done => done?,
+                }
             }
         }
         sys::keep_over_setuid()

@@ -14,7 +14,8 @@ mod limits;
 mod path;
 mod stats;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -564,8 +565,13 @@ fn write_v1_devices(dir: &Dir, filter: &Filter) -> Result<(), DeviceError> {
     if now.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>() == filter.v1_list() {
         return Ok(());
     }
+    let mut opened: Option<(&str, File)> = None;
     for (file, line) in filter.v1_lines() {
-        dir.write(file, &line).map_err(|source| DeviceError::Line { file, line, source })?;
+        let written = match &mut opened {
+            Some((name, fd)) if *name == file => fd.write_all(line.as_bytes()),
+            _ => dir.open_to_write(file).and_then(|fd| opened.insert((file, fd)).1.write_all(line.as_bytes())),
+        };
+        written.map_err(|source| DeviceError::Line { file, line, source })?;
     }
     Ok(())
 }
@@ -594,6 +600,10 @@ fn remove_member(member: &Member) {
 
 fn destroy_member(member: &Member, deadline: Instant) -> Result<(), Errno> {
     let path = member.dir.path();
+    // Most often nothing is in the way.
+    if std::fs::remove_dir(path).is_ok() {
+        return Ok(());
+    }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|it| it.to_str())) else {
         return Err(Errno::EINVAL);
     };

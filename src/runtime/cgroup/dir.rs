@@ -66,10 +66,19 @@ impl Dir {
     }
 
     pub(super) fn read(&self, file: &str) -> io::Result<String> {
-        let fd = openat(&self.fd, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let mut text = String::with_capacity(512);
-        File::from(fd).read_to_string(&mut text)?;
-        Ok(text)
+        let mut file = File::from(openat(&self.fd, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+        // Not read_to_string, which asks for a size that these files do not have.
+        let mut text = Vec::with_capacity(512);
+        let mut chunk = [0; 512];
+        loop {
+            match file.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => text.extend_from_slice(&chunk[..n]),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        String::from_utf8(text).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
     }
 
     /// [`Dir::read`] where a missing file (or one that this kernel refuses) just means: no such figure.
@@ -84,8 +93,12 @@ impl Dir {
 
     /// In one write, as the kernel wants it.
     pub(super) fn write(&self, file: &str, value: &str) -> io::Result<()> {
-        let fd = openat(&self.fd, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        File::from(fd).write_all(value.as_bytes())
+        self.open_to_write(file)?.write_all(value.as_bytes())
+    }
+
+    /// A file that takes several values, each in one write.
+    pub(super) fn open_to_write(&self, file: &str) -> io::Result<File> {
+        Ok(File::from(openat(&self.fd, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?))
     }
 
     pub(super) fn has(&self, file: &str) -> bool {

@@ -26,14 +26,12 @@ pub(super) fn components(path: &Path) -> Result<Vec<String>, CgroupError> {
 }
 
 /// How many of a cgroup's nearest parents are this engine's own making, so that the last container below takes them along: all of
-/// `/orlop/…` and `/orlop-…/…`, and a store's directory (12 hexadecimal digits above a container's 64) under anybody's parent.
+/// `/orlop/…` and `/orlop-…/…`.
 pub(super) fn n_own_parents(names: &[String]) -> usize {
-    let is_hex = |name: &str, n: usize| name.len() == n && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     match names {
         [top, parents @ .., _] if top == "orlop" || (top.starts_with("orlop-") && !top.ends_with(".slice")) => {
             parents.len() + 1
         }
-        [_, .., store, id] if is_hex(store, 12) && is_hex(id, 64) => 1,
         _ => 0,
     }
 }
@@ -92,8 +90,8 @@ mod tests {
     fn only_own_parents_are_taken_along() {
         let id = "a".repeat(64);
         for (path, n) in [
-            (format!("/orlop/0123456789ab/{id}"), 2),
-            (format!("/site/0123456789ab/{id}"), 1),
+            (format!("/orlop/0123456789ab-{id}"), 1),
+            (format!("/site/0123456789ab-{id}"), 0),
             (format!("/docker/{id}"), 0),
             ("/orlop-test/x".to_owned(), 1),
             ("/orlop.slice/orlop-a.slice/x.scope".to_owned(), 0),
