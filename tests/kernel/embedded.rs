@@ -154,17 +154,12 @@ impl Lab {
         let info = self.runtime.block_on(self.engine.system().info()).unwrap();
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let roots = text.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+        let prefix = format!("{}-", info.id);
+        let is_own = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&prefix);
         let mut found = Vec::new();
         for root in roots {
-            let dir = Path::new(root).join("orlop").join(&info.id);
-            found.extend(
-                std::fs::read_dir(dir)
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .filter(|path| path.is_dir()),
-            );
+            let entries = std::fs::read_dir(Path::new(root).join("orlop")).into_iter().flatten().flatten();
+            found.extend(entries.map(|entry| entry.path()).filter(is_own));
         }
         found.sort();
         found
