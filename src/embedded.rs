@@ -86,7 +86,8 @@ pub(crate) struct Core {
 impl Embedded {
     /// Opens the engine whose store is at `places`, making the store if there is none. A few hundred microseconds; waits for nobody.
     ///
-    /// What a killed engine or shim left is swept on a thread of its own.
+    /// What a killed engine or shim left is swept on a thread of its own. The first open after the host was restarted takes as long as the
+    /// starts of the containers that come back (`--restart always`, `unless-stopped`, a failed `on-failure`).
     ///
     /// # Errors
     /// `Unsupported` when a newer orlop wrote the store, `Forbidden` without the rights to the places, `Full`.
@@ -103,6 +104,7 @@ impl Embedded {
             execs: Mutex::default(),
             deletions: Deletions::default(),
         });
+        recover::after_boot(&core);
         recover::sweep_in_background(&core);
         Ok(Arc::new(Self { core }))
     }

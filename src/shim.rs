@@ -30,7 +30,7 @@ pub use client::ShimClient;
 pub use config::{LogConfig, Rootfs, ShimConfig};
 pub use protocol::{Fault, Frame, Kind, Note, Reply, Request};
 pub use spawn::{Probe, SpawnError, bury, probe, spawn};
-pub use state::{ProcessRef, RunState};
+pub use state::{ProcessRef, RunState, boot_id};
 
 /// `argv[0]`, or the first argument, that makes this program a shim.
 pub const ROLE: &str = "orlop-shim";

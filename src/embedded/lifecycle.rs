@@ -99,6 +99,7 @@ impl Core {
     /// Nothing ran and no shim is there to say so: the state keeps the reason, and a container that was to remove itself goes.
     fn failed_before_the_shim(&self, view: &View, error: EngineError) -> EngineError {
         let mut run = view.run.clone();
+        run.boot_id = shim::boot_id();
         run.state.error = error.to_string();
         run.state.exit = Some(crate::engine::Exit {
             code: error.exit_code.map_or(128, i32::from),

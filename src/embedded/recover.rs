@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Result;
-use crate::shim::{self, Probe, ShimConfig};
+use crate::engine::{Class, RestartPolicy, Result};
+use crate::shim::{self, Probe, RunState, ShimConfig};
+use crate::stdx::atomic::Durability;
 use crate::stdx::ids::Id;
 use crate::stdx::tree;
 
@@ -41,7 +42,50 @@ pub(crate) fn sweep_in_background(core: &Arc<Core>) {
     }
 }
 
+/// The first open after a boot starts what is to run again; every other one reads one small file. Blocking, for as long as the starts take: a
+/// command that ends at once would leave them half done.
+pub(crate) fn after_boot(core: &Arc<Core>) {
+    let Some(now) = shim::boot_id() else { return };
+    let marker = core.places.root.join("boot");
+    if std::fs::read_to_string(&marker).is_ok_and(|seen| seen == now) {
+        return;
+    }
+    core.start_again();
+    // Last: who is killed before leaves the rest to the next. A store that cannot be written starts nothing either.
+    if let Err(failed) = crate::stdx::atomic::write(&marker, now.as_bytes(), Durability::Ordered) {
+        tracing::warn!(error = %failed, path = %marker.display(), "every open will look for containers of an earlier boot");
+    }
+}
+
+/// Docker's rule for the containers that it finds when it comes up.
+fn comes_back(policy: RestartPolicy, run: &RunState) -> bool {
+    match policy {
+        RestartPolicy::No => false,
+        RestartPolicy::Always => true,
+        RestartPolicy::UnlessStopped => !run.stopped_by_request,
+        RestartPolicy::OnFailure { .. } => {
+            !run.stopped_by_request && run.state.exit.as_ref().is_some_and(|exit| exit.code != 0)
+        }
+    }
+}
+
 impl Core {
+    /// Starts the containers of an earlier boot whose policy says so. Each failure is logged and hides no other.
+    fn start_again(&self) {
+        let of_before = |view: &View| view.run.is_of_an_earlier_boot() && !view.is_up();
+        for view in self.views().unwrap_or_default().into_iter().filter(of_before) {
+            if !comes_back(view.record.spec.restart, &view.run) {
+                continue;
+            }
+            match self.start(view.id.as_str()) {
+                Err(error) if error.class != Class::NotModified => {
+                    tracing::warn!(container = %view.id, %error, "not started again after the host was restarted");
+                }
+                _ => tracing::info!(container = %view.id, "started again after the host was restarted"),
+            }
+        }
+    }
+
     /// Everything that can be swept now; each failure is logged and hides no other.
     pub(crate) fn sweep(&self) {
         let report = |what: &str, done: Result<()>| {
@@ -67,7 +111,7 @@ impl Core {
         // The one before us may have done it, or started it again.
         let run = self.run_state(&view.id)?;
         let now = View { run, ..view };
-        if !now.is_up() || now.run.shim.is_some_and(|shim| shim.exists()) {
+        if !now.is_up() || now.run.has_live_shim() {
             return Ok(now);
         }
         self.bury(&now)?;

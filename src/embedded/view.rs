@@ -70,9 +70,7 @@ impl Core {
     /// The container with this id; `None` while it is being made or when it has gone.
     pub(crate) fn view(&self, id: &Id) -> Result<Option<View>> {
         match self.view_as_written(id)? {
-            Some(view) if view.is_up() && !view.run.shim.is_some_and(|shim| shim.exists()) => {
-                self.put_right(view).map(Some)
-            }
+            Some(view) if view.is_up() && !view.run.has_live_shim() => self.put_right(view).map(Some),
             other => Ok(other),
         }
     }

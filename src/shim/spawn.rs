@@ -229,17 +229,22 @@ fn is_absence(error: &io::Error) -> bool {
 pub fn bury(cfg: &ShimConfig, state: &mut RunState) -> io::Result<()> {
     // The first process dies with its shim; what it left in the cgroup may not.
     super::supervisor::kill_and_remove(state);
-    let reason = "the container's supervisor (shim) was killed".to_owned();
+    // Docker's code for what a restart of the host ended is 255.
+    let (reason, code, signal) = match state.is_of_an_earlier_boot() {
+        true => ("the host was restarted while the container ran", 255, None),
+        false => ("the container's supervisor (shim) was killed", 137, Some(9)),
+    };
+    let reason = reason.to_owned();
     state.state.status = Status::Exited;
     state.state.pid = None;
     state.state.finished_at = Some(SystemTime::now());
     state.state.error.clone_from(&reason);
-    state.state.exit = Some(Exit { code: 137, signal: Some(9), oom_killed: false, error: Some(reason) });
+    state.state.exit = Some(Exit { code, signal, oom_killed: false, error: Some(reason) });
     state.shim = None;
     state.init = None;
     state.exec_ids.clear();
     let written = state.write(&cfg.state_path(), Durability::Synced);
-    super::supervisor::emit(cfg, "die", &[("exitCode", "137".to_owned())]);
+    super::supervisor::emit(cfg, "die", &[("exitCode", code.to_string())]);
     remove_run_files(&cfg.run_dir);
     written
 }

@@ -21,6 +21,8 @@ pub struct RunState {
     pub version: u32,
     /// Status, pid, exit, times, restart count, error, health: what inspect shows.
     pub state: State,
+    /// Which boot of the host it ran in; a record of another one describes what the restart of the host ended.
+    pub boot_id: Option<String>,
     /// The shim that wrote this; dead when nothing listens on its socket.
     pub shim: Option<ProcessRef>,
     /// The container's first process.
@@ -47,6 +49,7 @@ impl Default for RunState {
         Self {
             version: STATE_VERSION,
             state: State::default(),
+            boot_id: None,
             shim: None,
             init: None,
             cgroup: None,
@@ -104,6 +107,16 @@ impl RunState {
         Ok(Some(state))
     }
 
+    /// Whether the host has been restarted since it was written. A record that does not say its boot is of this one.
+    pub fn is_of_an_earlier_boot(&self) -> bool {
+        self.boot_id.as_ref().is_some_and(|written| boot_id().is_some_and(|now| *written != now))
+    }
+
+    /// Whether the shim that wrote it lives. Numbers of processes begin anew with each boot.
+    pub fn has_live_shim(&self) -> bool {
+        !self.is_of_an_earlier_boot() && self.shim.is_some_and(|shim| shim.exists())
+    }
+
     /// Replaces the record.
     ///
     /// # Errors
@@ -123,6 +136,12 @@ impl ProcessRef {
     pub fn exists(&self) -> bool {
         stat_fields(self.pid).is_some_and(|(state, own)| own == *self && !matches!(state, 'Z' | 'X'))
     }
+}
+
+/// This boot of the host (man 4 random); `None` where /proc does not tell.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// The state letter of a process, and which one it is.

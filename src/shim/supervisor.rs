@@ -44,7 +44,7 @@ use super::config::ShimConfig;
 use super::health::Monitor;
 use super::log::LogWriter;
 use super::protocol::{ExecRecord, WaitKind};
-use super::state::{ProcessRef, RunState};
+use super::state::{ProcessRef, RunState, boot_id};
 use crate::sys::memory;
 
 /// How long a shim that nobody talks to waits for its first client.
@@ -199,6 +199,7 @@ impl Supervisor {
         // A run of the past is told until this one begins.
         let mut state = RunState::read(&cfg.state_path()).ok().flatten().unwrap_or_default();
         state.shim = ProcessRef::of(std::process::id());
+        state.boot_id = boot_id();
         state.state.restart_count = 0;
         Ok(Self {
             cfg,

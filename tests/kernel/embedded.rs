@@ -14,8 +14,8 @@ use orlop::embedded::{Embedded, EmbeddedSettings};
 use orlop::engine::container::Status;
 use orlop::engine::spec::MountKind;
 use orlop::engine::{
-    Class, ContainerDetail, ContainerSpec, Engine, EngineError, EventsQuery, ExecSpec, ImportImage, ListContainers,
-    LogsQuery, MountSpec, Progress, RemoveContainer, StatsQuery, StopOptions, WaitCondition,
+    Class, ContainerDetail, ContainerSpec, Engine, EngineError, EventsQuery, ExecSpec, Force, ImportImage,
+    ListContainers, LogsQuery, MountSpec, Progress, RemoveContainer, StatsQuery, StopOptions, WaitCondition,
 };
 use orlop::shim::RunState;
 
@@ -300,9 +300,17 @@ fn volumes_are_filled_shared_and_go_with_their_container() {
     let id = lab.run(&spec);
     assert_eq!(lab.block_on(lab.engine.volumes().list(&Default::default())).unwrap().len(), 2);
     lab.block_on(lab.engine.containers().kill(&id, "KILL")).unwrap();
+    let names = || -> Vec<String> {
+        let left = lab.block_on(lab.engine.volumes().list(&Default::default())).unwrap();
+        left.into_iter().map(|volume| volume.name).collect()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while names() != ["shared"] {
+        assert!(Instant::now() < deadline, "{:?}", names());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    lab.block_on(lab.engine.volumes().remove("shared", Force::No)).unwrap();
     lab.settles_to(&before);
-    let left = lab.block_on(lab.engine.volumes().list(&Default::default())).unwrap();
-    assert_eq!(left.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>(), ["shared"]);
 }
 
 #[test]
@@ -344,6 +352,63 @@ fn a_killed_shim_is_recorded_swept_and_told() {
     assert!(lab.cgroups().is_empty(), "{:?}", lab.cgroups());
     lab.block_on(lab.engine.containers().start(&id)).expect("it can be started again");
     lab.remove(&id);
+    lab.settles_to(&before);
+}
+
+/// A record as an earlier boot of the host left it: nothing lives, and the shim's number may be anybody's.
+fn as_of_an_earlier_boot(lab: &Lab, id: &str) {
+    let path = places(lab.dir.path()).container_dir(id).join("state.json");
+    let mut state = lab.state(id);
+    state.boot_id = Some("an earlier one".to_owned());
+    state.shim = orlop::shim::ProcessRef::of(std::process::id());
+    state.write(&path, orlop::stdx::atomic::Durability::Ordered).unwrap();
+}
+
+#[test]
+fn what_is_to_come_back_after_a_restart_of_the_host_does() {
+    use orlop::engine::RestartPolicy as Policy;
+    let lab = Lab::new();
+    let before = lab.census();
+    let cases = [
+        (Policy::No, false, Status::Exited),
+        (Policy::Always, false, Status::Running),
+        (Policy::UnlessStopped, false, Status::Running),
+        (Policy::UnlessStopped, true, Status::Exited),
+        (Policy::OnFailure { max_retries: 3 }, false, Status::Running),
+    ];
+    let mut ids = Vec::new();
+    for (restart, is_stopped, _) in &cases {
+        let id = lab.run(&ContainerSpec { restart: *restart, ..sh("exec sleep 600") });
+        if *is_stopped {
+            lab.block_on(lab.engine.containers().kill(&id, "KILL")).unwrap();
+            lab.block_on(lab.engine.containers().wait(&id, WaitCondition::NotRunning)).unwrap();
+        } else {
+            // As a power cut: no shim writes a last word.
+            let shim = lab.state(&id).shim.unwrap();
+            kill(Pid::from_raw(shim.pid as i32), Signal::SIGKILL).unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while shim.exists() {
+                assert!(Instant::now() < deadline, "it survives SIGKILL");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        as_of_an_earlier_boot(&lab, &id);
+        ids.push(id);
+    }
+    // What this boot has seen is forgotten with it; the next open is the first.
+    std::fs::write(places(lab.dir.path()).root.join("boot"), "an earlier one").unwrap();
+    let inside = lab.runtime.enter();
+    drop(open(lab.dir.path()));
+    drop(inside);
+    for (id, (restart, is_stopped, wanted)) in ids.iter().zip(cases) {
+        let state = lab.inspect(id).state;
+        assert_eq!(state.status, wanted, "{restart:?}, stopped: {is_stopped}: {state:?}");
+        if restart == Policy::No {
+            assert!(state.error.contains("host was restarted"), "{state:?}");
+            assert_eq!(state.exit.unwrap().code, 255);
+        }
+        lab.remove(id);
+    }
     lab.settles_to(&before);
 }
 

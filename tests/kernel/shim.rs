@@ -702,15 +702,17 @@ impl Drop for Tmpfs {
     }
 }
 
+/// Open descriptors, and KiB of memory that are the process's own. (Pages of its program come and go as the kernel likes.)
 fn fds_and_kib(pid: u32) -> (usize, u64) {
     let n_fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    (n_fds, rss.trim().trim_end_matches(" kB").parse().unwrap())
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    (n_fds, anonymous.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
+/// CVE-2022-23471, CVE-2025-64329: loops of attach and exec filled the engine's memory or left processes and descriptors.
 #[test]
-fn a_thousand_attaches_and_commands_leave_no_descriptor_and_no_memory() {
+fn cve_2022_23471_a_thousand_attaches_and_commands_leave_no_descriptor_and_no_memory() {
     let ctr = Ctr::sh("sleep 1000");
     let mut owner = ctr.spawn();
     ok(owner.call(Request::Start, PATIENCE));
@@ -725,17 +727,23 @@ fn a_thousand_attaches_and_commands_leave_no_descriptor_and_no_memory() {
             assert_eq!(collect(&mut client).2.code, 0);
         }
     };
-    round(300);
-    let settled = || {
-        eventually("clients are forgotten", || fds_and_kib(pid).0 < 40);
-        fds_and_kib(pid)
+    // So many that what is remembered of ended commands (256) is full; fewer where every instruction is emulated.
+    let (n_first, n_more) = if std::env::var_os("ORLOP_IN_VM").is_some() { (80, 160) } else { (300, 700) };
+    round(n_first);
+    eventually("clients are forgotten", || fds_and_kib(pid).0 < 40);
+    let (fds_before, kib_before) = fds_and_kib(pid);
+    round(n_more);
+    // The last clients are forgotten a moment after they have left, and memory is given back when it is quiet.
+    let is_as_before = || {
+        let (n_fds, kib) = fds_and_kib(pid);
+        n_fds <= fds_before && kib <= kib_before + 128
     };
-    let (fds_before, kib_before) = settled();
-    round(700);
-    // The last clients are forgotten a moment after they have left.
-    eventually("no descriptor is left", || fds_and_kib(pid).0 <= fds_before);
-    let (_, kib_after) = fds_and_kib(pid);
-    assert!(kib_after <= kib_before + 128, "{kib_before} -> {kib_after} KiB");
+    let deadline = Instant::now() + PATIENCE;
+    while !is_as_before() {
+        let now = fds_and_kib(pid);
+        assert!(Instant::now() < deadline, "{:?} -> {now:?} (descriptors, KiB)", (fds_before, kib_before));
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -161,7 +161,10 @@ impl Supervisor {
         state.exit = Some(exit.clone());
         self.state.init = None;
         self.phase = if pause.is_some() { Phase::Restarting } else { Phase::Over };
-        self.record();
+        match pause {
+            Some(_) => self.record(),
+            None => self.record_end(),
+        }
         let code = exit.code.to_string();
         self.emit("die", &[("exitCode", code), ("execDuration", ran.as_secs().to_string())]);
         self.end_run();

@@ -286,8 +286,19 @@ impl Supervisor {
 
     /// Writes the run state. A full disk keeps the old record; the answer to `state` is right all the same.
     pub(super) fn record(&mut self) {
+        self.record_as(Durability::Ordered);
+    }
+
+    /// [`Self::record`] for the last word on a container: an exit that somebody was told of must not be forgotten in a power cut. What removes
+    /// itself needs none of that.
+    pub(super) fn record_end(&mut self) {
+        let is_kept = !self.cfg.auto_remove;
+        self.record_as(if is_kept { Durability::Synced } else { Durability::Ordered });
+    }
+
+    fn record_as(&mut self, durability: Durability) {
         self.refresh_state();
-        let _ = self.state.write(&self.cfg.state_path(), Durability::Ordered);
+        let _ = self.state.write(&self.cfg.state_path(), durability);
     }
 
     pub(super) fn begin_stop(&mut self, signal: i32, timeout: Option<Duration>, asker: Option<(Key, u64)>) {
