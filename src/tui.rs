@@ -38,6 +38,7 @@ pub mod units;
 pub mod update;
 pub mod view;
 pub mod widgets;
+pub mod zone;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -238,7 +238,7 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
             let sources = sources.into_iter().map(|s| LogSource { container: s.id, label: s.name }).collect();
             let options = LogsOptions {
                 budget_bytes: model.settings.log_budget_bytes,
-                zone: jiff::tz::TimeZone::system(),
+                zone: super::super::zone::local().clone(),
                 ..LogsOptions::default()
             };
             let (logs, commands) = LogsModel::open(sources, options);
