@@ -18,6 +18,7 @@
 //! 8  main.rs                     the composition root
 //! 7  tui      cli                faces: speak to `dyn Engine`
 //! 6  embedded                    the engine in this process
+//! 5  fleet                       several engines as one
 //! 4  registry                    distribution client
 //! 3  api  config  store  shim    docker's shapes; settings; blobs, layers, records; supervisor
 //!    http                        one dialled connection: TLS, proxies, streamed bodies, upgrades
@@ -52,6 +53,7 @@ pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod engine;
+pub mod fleet;
 pub mod http;
 pub mod oci;
 pub mod registry;

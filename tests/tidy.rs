@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("server", 7),
     ("embedded", 6),
     ("builder", 5),
+    ("fleet", 5),
     ("registry", 4),
     ("remote", 4),
     ("api", 3),
@@ -48,7 +49,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("anyhow", &["main", "cli"]),
     ("rusqlite", &["store"]),
     ("oci_spec", &["oci"]),
-    ("tokio", &["main", "tui", "cli", "server", "embedded", "builder", "registry", "remote", "http"]),
+    ("tokio", &["main", "tui", "cli", "server", "embedded", "builder", "fleet", "registry", "remote", "http"]),
 ];
 
 struct Source {

@@ -164,6 +164,7 @@ pub(crate) fn summary(view: &View) -> ContainerSummary {
     let record = &*view.record;
     ContainerSummary {
         id: record.id.clone(),
+        host: String::new(),
         name: record.name.clone(),
         image: record.spec.image.clone(),
         image_id: record.image_id.clone(),

@@ -124,6 +124,8 @@ pub struct Exit {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerSummary {
     pub id: String,
+    /// Which engine of several it is on; empty where there is one.
+    pub host: String,
     /// Without a leading slash.
     pub name: String,
     /// As typed at create; the id when the reference now names another image.

@@ -22,6 +22,7 @@ pub fn summaries(doc: &Value, now: SystemTime) -> Vec<ContainerSummary> {
 fn summary(row: &Value, now: SystemTime) -> ContainerSummary {
     let size = |key| row.get(key).is_some_and(|size| !size.is_null()).then(|| row.count(key));
     ContainerSummary {
+        host: String::new(),
         id: row.text("Id"),
         name: name(&row.texts("Names")),
         image: row.text("Image"),

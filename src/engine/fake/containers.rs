@@ -183,6 +183,7 @@ fn summary(world: &World, idx: usize, with_size: bool) -> ContainerSummary {
     let alive = ctr.state.status.is_alive();
     ContainerSummary {
         id: ctr.id.clone(),
+        host: String::new(),
         name: ctr.name.clone(),
         image: ctr.spec.image.clone(),
         image_id: ctr.image_id.clone(),

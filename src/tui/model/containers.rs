@@ -92,6 +92,8 @@ fn leading_digits(text: &[u8]) -> usize {
 /// Columns of the container list; the name is always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Column {
+    /// Of a fleet; shown by itself where rows have one.
+    Host,
     Image,
     State,
     Cpu,
@@ -108,7 +110,8 @@ pub enum Column {
 }
 
 impl Column {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
+        Self::Host,
         Self::Image,
         Self::State,
         Self::Cpu,
@@ -127,6 +130,7 @@ impl Column {
     pub const DEFAULT: &[Self] = &[Self::Image, Self::State, Self::Cpu, Self::Memory, Self::Ports];
     /// Shown when the list has the whole screen.
     pub const ZOOMED: &[Self] = &[
+        Self::Host,
         Self::Image,
         Self::State,
         Self::Cpu,
@@ -143,6 +147,7 @@ impl Column {
 
     pub fn title(self) -> &'static str {
         match self {
+            Self::Host => "HOST",
             Self::Image => "IMAGE",
             Self::State => "STATE",
             Self::Cpu => "CPU",

@@ -81,10 +81,15 @@ struct Placed {
 
 /// Which columns fit, and how wide: the name first, then by importance; what is left over goes to name and image.
 fn fit(model: &Model, width: u16, height: usize) -> Vec<Placed> {
-    let wanted: Vec<Column> = match (model.zoom, model.settings.columns.is_some()) {
+    let mut wanted: Vec<Column> = match (model.zoom, model.settings.columns.is_some()) {
         (Zoom::On, false) => Column::ZOOMED.to_vec(),
         _ => model.columns.clone(),
     };
+    let has_hosts = model.containers.all().iter().any(|row| !row.it.host.is_empty());
+    wanted.retain(|column| *column != Column::Host);
+    if has_hosts {
+        wanted.insert(0, Column::Host);
+    }
     let longest = |cell: &dyn Fn(&ContainerRow) -> usize| {
         model.containers.window(height).map(|(_, row)| cell(row)).max().unwrap_or(0) as u16
     };
@@ -137,7 +142,8 @@ fn gap_before(column: Column) -> u16 {
 }
 
 /// What goes first when there is little room.
-const RANK: [Column; 13] = [
+const RANK: [Column; 14] = [
+    Column::Host,
     Column::State,
     Column::Cpu,
     Column::Memory,
@@ -164,7 +170,7 @@ fn column_width(column: Column) -> Option<u16> {
         Column::Id => 12,
         Column::Net | Column::Block => 11,
         Column::Pressure => 5,
-        Column::State | Column::Image | Column::Ports | Column::Command => return None,
+        Column::Host | Column::State | Column::Image | Column::Ports | Column::Command => return None,
     })
 }
 
@@ -173,6 +179,7 @@ type Longest<'a> = &'a dyn Fn(&dyn Fn(&ContainerRow) -> usize) -> u16;
 
 fn flexible_width(model: &Model, column: Column, longest: Longest<'_>) -> u16 {
     match column {
+        Column::Host => longest(&|row| text::width(&row.it.host)).clamp(4, 16),
         Column::State => longest(&|row| text::width(&row.state_text(model.now)) + 2).clamp(8, 14),
         Column::Image => longest(&|row| text::width(&row.image)).clamp(5, 44),
         Column::Ports => longest(&|row| text::width(&row.ports)).clamp(5, 18),
@@ -267,6 +274,7 @@ fn cell(model: &Model, row: &ContainerRow, usage: Option<&Usage>, column: Column
     let none = || ("–".to_owned(), theme.faint);
     let sample = usage.and_then(|usage| usage.last.as_ref());
     match column {
+        Column::Host => (text::sanitise(&row.it.host).into_owned(), theme.accent),
         Column::Image => (row.image.clone(), theme.dim),
         Column::Ports if row.ports.is_empty() => (String::new(), theme.faint),
         Column::Ports => (row.ports.clone(), theme.text),

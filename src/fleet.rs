@@ -1,0 +1,132 @@
+//! Several engines as one: the containers of all of them in one list, each action going to the engine that has its container. Built by `main`
+//! from any engines; faces see an [`Engine`] like every other.
+//!
+//! A container is named by its id, by a name that only one host has, or as `host/name`. What belongs to one host alone (making a container,
+//! pulling, removing an image) is refused with the hint to go to that host: the fleet never chooses where something happens.
+//! A host that does not answer keeps its last rows, marked as away, and never holds up the others.
+
+mod reading;
+mod routing;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::engine::{
+    Class, ContainerSummary, Containers, Engine, EngineError, Execs, Images, Networks, Result, System, Volumes,
+};
+
+/// Longest wait for one host where all are asked; the others' answers do not wait longer either.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
+
+/// One engine of the fleet.
+struct Member {
+    name: String,
+    engine: Arc<dyn Engine>,
+    /// Rows of its last answer, for the time when it is away.
+    last: Mutex<Vec<ContainerSummary>>,
+}
+
+/// See the module's head.
+pub struct Fleet {
+    members: Vec<Member>,
+    /// Container or exec id → index of its member. Grows with what was listed; an id never moves.
+    owners: Mutex<HashMap<String, usize>>,
+}
+
+impl Fleet {
+    /// Names should differ; they are shown and typed.
+    pub fn new(members: Vec<(String, Arc<dyn Engine>)>) -> Self {
+        let member = |(name, engine)| Member { name, engine, last: Mutex::default() };
+        Self { members: members.into_iter().map(member).collect(), owners: Mutex::default() }
+    }
+
+    /// Asks all members at once; each answers in time or fails.
+    async fn ask_all<'a, T, F>(&'a self, question: impl Fn(&'a Member) -> F) -> Vec<(&'a Member, Result<T>)>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let asked = self.members.iter().map(|member| {
+            let answer = question(member);
+            async move {
+                let answer =
+                    tokio::time::timeout(ANSWER_TIME, answer).await.unwrap_or_else(|_| Err(silent(&member.name)));
+                (member, answer)
+            }
+        });
+        join_all(asked).await
+    }
+
+    /// The answers of those that answer; an error only when nobody does.
+    async fn gather<'a, T, F>(&'a self, question: impl Fn(&'a Member) -> F) -> Result<Vec<T>>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let (mut good, mut first) = (Vec::new(), None);
+        for (_, answer) in self.ask_all(question).await {
+            match answer {
+                Ok(answer) => good.push(answer),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        first.filter(|_| good.is_empty()).map_or(Ok(good), Err)
+    }
+
+    fn remember(&self, id: &str, owner: usize) {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), owner);
+    }
+
+    fn remembered(&self, id: &str) -> Option<&Member> {
+        let owner = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+        self.members.get(owner?)
+    }
+
+    /// The member of that name, and what is left of `host/name`.
+    fn addressed<'a>(&self, typed: &'a str) -> Option<(&Member, &'a str)> {
+        self.members.iter().find_map(|member| {
+            let rest = typed.strip_prefix(member.name.as_str())?.strip_prefix('/')?;
+            (!rest.is_empty()).then_some((member, rest))
+        })
+    }
+}
+
+fn silent(host: &str) -> EngineError {
+    EngineError::new(Class::Timeout, host, format!("{host} does not answer"))
+}
+
+/// For what must happen on one host that somebody chose.
+fn choose_a_host(what: &str) -> EngineError {
+    EngineError::unsupported(format!("{what} belongs to one host, and several are shown"))
+        .with_hint("H goes to one host; on the command line, --host does")
+}
+
+impl Engine for Fleet {
+    fn containers(&self) -> &dyn Containers {
+        self
+    }
+
+    fn execs(&self) -> &dyn Execs {
+        self
+    }
+
+    fn images(&self) -> &dyn Images {
+        self
+    }
+
+    fn volumes(&self) -> &dyn Volumes {
+        self
+    }
+
+    fn networks(&self) -> &dyn Networks {
+        self
+    }
+
+    fn system(&self) -> &dyn System {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! What a fleet says of images, volumes, networks and itself: everybody's together, to be read. Changes need one host. Part of the fleet.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::select_all;
+
+use super::{Fleet, Member, choose_a_host};
+use crate::engine::system::Usage;
+use crate::engine::{
+    BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventsQuery, Filters,
+    Force, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages, LoadedImage,
+    NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result, System, Volume,
+    Volumes, Writer,
+};
+
+/// Wait before a host whose event stream ended is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Fleet {
+    /// The first answer that is not "no such thing", in the order of the hosts.
+    async fn first<'a, T, F>(&'a self, question: impl Fn(&'a Member) -> F, none: EngineError) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut first = None;
+        for (_, answer) in self.ask_all(question).await {
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.class == Class::NotFound => {}
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or(none))
+    }
+}
+
+#[async_trait]
+impl Images for Fleet {
+    /// One row an image, however many hosts have it.
+    async fn list(&self, query: &ListImages) -> Result<Vec<ImageSummary>> {
+        let mut seen = HashSet::new();
+        let all = self.gather(|member| member.engine.images().list(query)).await?;
+        Ok(all.into_iter().flatten().filter(|row| seen.insert(row.id.clone())).collect())
+    }
+
+    async fn inspect(&self, image: &str) -> Result<ImageDetail> {
+        self.first(|member| member.engine.images().inspect(image), EngineError::no_such_image(image)).await
+    }
+
+    async fn history(&self, image: &str) -> Result<Vec<HistoryEntry>> {
+        self.first(|member| member.engine.images().history(image), EngineError::no_such_image(image)).await
+    }
+
+    async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {
+        self.first(|member| member.engine.images().layer_files(image), EngineError::no_such_image(image)).await
+    }
+
+    async fn tag(&self, _image: &str, _new_reference: &str) -> Result<()> {
+        Err(choose_a_host("a tag"))
+    }
+
+    async fn remove(&self, _image: &str, _options: &RemoveImage) -> Result<Vec<RemovedImage>> {
+        Err(choose_a_host("removing an image"))
+    }
+
+    async fn prune(&self, _filters: &Filters) -> Result<PruneReport> {
+        Err(choose_a_host("prune"))
+    }
+
+    async fn load(&self, _archive: Reader, _progress: Progress) -> Result<Vec<LoadedImage>> {
+        Err(choose_a_host("load"))
+    }
+
+    async fn import(&self, _archive: Reader, _options: &ImportImage, _progress: Progress) -> Result<LoadedImage> {
+        Err(choose_a_host("import"))
+    }
+
+    async fn from_host(&self, _reference: &str, _paths: &[String], _progress: Progress) -> Result<LoadedImage> {
+        Err(choose_a_host("an image from the host"))
+    }
+
+    async fn save(&self, _images: &[String], _to: Writer) -> Result<()> {
+        Err(choose_a_host("save"))
+    }
+}
+
+#[async_trait]
+impl Volumes for Fleet {
+    async fn list(&self, filters: &Filters) -> Result<Vec<Volume>> {
+        let all = self.gather(|member| member.engine.volumes().list(filters)).await?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    async fn create(&self, _options: &CreateVolume) -> Result<Volume> {
+        Err(choose_a_host("a new volume"))
+    }
+
+    async fn inspect(&self, name: &str) -> Result<Volume> {
+        self.first(|member| member.engine.volumes().inspect(name), EngineError::no_such_volume(name)).await
+    }
+
+    async fn remove(&self, _name: &str, _force: Force) -> Result<()> {
+        Err(choose_a_host("removing a volume"))
+    }
+
+    async fn prune(&self, _filters: &Filters) -> Result<PruneReport> {
+        Err(choose_a_host("prune"))
+    }
+}
+
+#[async_trait]
+impl Networks for Fleet {
+    async fn list(&self, filters: &Filters) -> Result<Vec<NetworkSummary>> {
+        let all = self.gather(|member| member.engine.networks().list(filters)).await?;
+        Ok(all.into_iter().flatten().collect())
+    }
+}
+
+#[async_trait]
+impl System for Fleet {
+    /// Sums; the load is the mean over the processors of all hosts.
+    async fn info(&self) -> Result<EngineInfo> {
+        let all = self.gather(|member| member.engine.system().info()).await?;
+        let mut sum =
+            EngineInfo { kind: "fleet".into(), name: format!("{} hosts", all.len()), ..EngineInfo::default() };
+        let mut busy = 0.0;
+        for info in all {
+            sum.n_containers += info.n_containers;
+            sum.n_running += info.n_running;
+            sum.n_paused += info.n_paused;
+            sum.n_stopped += info.n_stopped;
+            sum.n_images += info.n_images;
+            sum.n_cpus += info.n_cpus;
+            sum.mem_total_bytes += info.mem_total_bytes;
+            sum.host_mem_used_bytes += info.host_mem_used_bytes;
+            busy += info.host_cpu_percent * info.n_cpus as f32;
+            sum.warnings.extend(info.warnings.into_iter().map(|warning| format!("{}: {warning}", info.name)));
+        }
+        sum.host_cpu_percent = busy / sum.n_cpus.max(1) as f32;
+        Ok(sum)
+    }
+
+    async fn version(&self) -> Result<EngineVersion> {
+        Err(choose_a_host("a version"))
+    }
+
+    /// The slowest of those that answer.
+    async fn ping(&self) -> Result<Duration> {
+        let all = self.gather(|member| member.engine.system().ping()).await?;
+        Ok(all.into_iter().max().unwrap_or_default())
+    }
+
+    /// Everybody's events, in order of arrival. A host that goes away is asked again once a second; the stream itself goes on.
+    async fn events(&self, query: &EventsQuery) -> Result<BoxStream<Event>> {
+        let first = self.ask_all(|member| member.engine.system().events(query)).await;
+        if let Some(error) =
+            first.iter().find_map(|(_, answer)| answer.as_ref().err().filter(|e| e.class == Class::Invalid))
+        {
+            return Err(error.clone());
+        }
+        let streams = first.into_iter().map(|(member, answer)| {
+            let engine = std::sync::Arc::clone(&member.engine);
+            kept_open(engine, answer.ok(), query.clone())
+        });
+        Ok(select_all(streams.collect::<Vec<_>>()).boxed())
+    }
+
+    async fn disk_usage(&self) -> Result<DiskUsage> {
+        let mut sum = DiskUsage::default();
+        for one in self.gather(|member| member.engine.system().disk_usage()).await? {
+            for (sum, one) in [
+                (&mut sum.images, one.images),
+                (&mut sum.containers, one.containers),
+                (&mut sum.volumes, one.volumes),
+                (&mut sum.logs, one.logs),
+                (&mut sum.build_cache, one.build_cache),
+            ] {
+                add(sum, one);
+            }
+        }
+        Ok(sum)
+    }
+}
+
+fn add(sum: &mut Usage, one: Usage) {
+    sum.n_total += one.n_total;
+    sum.n_active += one.n_active;
+    sum.size_bytes += one.size_bytes;
+    sum.reclaimable_bytes += one.reclaimable_bytes;
+}
+
+/// One host's events, its stream opened again whenever it ends. With an `until`, its end is the end.
+fn kept_open(
+    engine: std::sync::Arc<dyn crate::engine::Engine>,
+    now: Option<BoxStream<Event>>,
+    query: EventsQuery,
+) -> BoxStream<Event> {
+    let has_end = query.until.is_some();
+    let state = (engine, now, query);
+    futures_util::stream::unfold(state, move |(engine, mut now, query)| async move {
+        loop {
+            if let Some(stream) = &mut now {
+                if let Some(Ok(event)) = stream.next().await {
+                    return Some((Ok(event), (engine, now, query)));
+                }
+                if has_end {
+                    return None;
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+            // What happened meanwhile shows in the lists, which are read again now and then; replaying it would tell it twice.
+            let again = EventsQuery { since: None, ..query.clone() };
+            now = engine.system().events(&again).await.ok();
+        }
+    })
+    .boxed()
+}

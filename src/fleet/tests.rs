@@ -1,0 +1,88 @@
+use super::*;
+use crate::engine::fake::Fake;
+use crate::engine::{ContainerSpec, EventsQuery, Filters, ListContainers, ListImages, StopOptions};
+
+fn all() -> ListContainers {
+    ListContainers { all: true, ..ListContainers::default() }
+}
+
+/// A scripted host, an empty one with a container of its own, and both as a fleet.
+async fn two() -> (Fake, Fake, Fleet) {
+    let (here, there) = (Fake::scripted(), Fake::empty());
+    there.add_image("own:1", 1 << 20);
+    let spec = ContainerSpec { image: "own:1".into(), cmd: Some(vec!["true".into()]), ..ContainerSpec::default() };
+    there.containers().create(Some("only-there"), &spec).await.unwrap();
+    there.containers().create(Some("web-1"), &spec).await.unwrap();
+    let members: Vec<(String, Arc<dyn Engine>)> =
+        vec![("here".into(), Arc::new(here.clone())), ("there".into(), Arc::new(there.clone()))];
+    (here, there, Fleet::new(members))
+}
+
+#[tokio::test]
+async fn one_list_with_the_host_of_each() {
+    let (here, there, fleet) = two().await;
+    let rows = fleet.containers().list(&all()).await.unwrap();
+    let n = here.containers().list(&all()).await.unwrap().len() + there.containers().list(&all()).await.unwrap().len();
+    assert_eq!(rows.len(), n);
+    let host = |name: &str| rows.iter().filter(|row| row.name == name).map(|row| row.host.clone()).collect::<Vec<_>>();
+    assert_eq!(host("only-there"), ["there"]);
+    assert_eq!(host("web-1").len(), 2);
+    assert_eq!(fleet.system().info().await.unwrap().name, "2 hosts");
+}
+
+#[tokio::test]
+async fn an_action_goes_to_the_host_that_has_it() {
+    let (here, there, fleet) = two().await;
+    fleet.containers().rename("only-there", "renamed").await.unwrap();
+    assert!(there.containers().inspect("renamed").await.is_ok());
+    let error = fleet.containers().stop("web-1", &StopOptions::default()).await.unwrap_err();
+    assert_eq!(error.message, "web-1 is on several hosts: here, there");
+    assert_eq!(error.hint.as_deref(), Some("say here/web-1"));
+    fleet.containers().stop("here/web-1", &StopOptions::default()).await.unwrap();
+    assert!(!here.containers().inspect("web-1").await.unwrap().state.status.is_alive());
+    let error = fleet.containers().inspect("nobody").await.unwrap_err();
+    assert_eq!((error.class, error.message.as_str()), (Class::NotFound, "No such container: nobody"));
+    // By id without a question, once listed.
+    let rows = fleet.containers().list(&all()).await.unwrap();
+    let id = &rows.iter().find(|row| row.host == "there" && row.name == "web-1").unwrap().id;
+    fleet.containers().rename(id, "web-9").await.unwrap();
+    assert!(there.containers().inspect("web-9").await.is_ok());
+}
+
+#[tokio::test]
+async fn what_belongs_to_one_host_is_refused_with_the_way() {
+    let (_, _, fleet) = two().await;
+    let error = fleet.containers().create(None, &ContainerSpec::default()).await.unwrap_err();
+    assert_eq!(error.class, Class::Unsupported);
+    assert!(error.hint.unwrap().starts_with("H goes to one host"));
+    assert!(fleet.images().list(&ListImages::default()).await.unwrap().len() > 1);
+    assert!(fleet.volumes().prune(&Filters::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_host_that_is_away_keeps_its_rows_and_holds_up_nobody() {
+    let (here, there, fleet) = two().await;
+    fleet.containers().list(&all()).await.unwrap();
+    there.go_away("gone");
+    let rows = fleet.containers().list(&all()).await.unwrap();
+    assert!(rows.iter().any(|row| row.host == "there (away)" && row.name == "only-there"), "{rows:?}");
+    assert!(rows.iter().any(|row| row.host == "here"));
+    here.go_away("gone too");
+    assert_eq!(fleet.containers().list(&all()).await.unwrap_err().class, Class::Unavailable);
+}
+
+#[tokio::test]
+async fn events_of_all_arrive_in_one_stream() {
+    use futures_util::StreamExt;
+    let (here, there, fleet) = two().await;
+    let mut events = fleet.system().events(&EventsQuery::default()).await.unwrap();
+    here.containers().rename("web-1", "web-one").await.unwrap();
+    there.containers().rename("only-there", "there-only").await.unwrap();
+    let mut names = Vec::new();
+    while names.len() < 2 {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap().unwrap();
+        names.push(event.attributes["name"].clone());
+    }
+    names.sort();
+    assert_eq!(names, ["there-only", "web-one"]);
+}
