@@ -1,3 +1,5 @@
+//! The fleet over two fake hosts.
+
 use super::*;
 use crate::engine::fake::Fake;
 use crate::engine::{ContainerSpec, EventsQuery, Filters, ListContainers, ListImages, StopOptions};
