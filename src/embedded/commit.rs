@@ -30,6 +30,7 @@ impl Core {
             comment: options.comment.clone(),
             created_by: view.record.command_line(),
             name,
+            left_out: super::copy::mount_points(&self.store.changes(&view.id)?),
         };
         let image = self.store.commit(&commit, &Progress::none())?;
         let said = image.references.first().unwrap_or(&image.id);

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
-use crate::engine::{Change, Class, CopiedPath, CopyInto, EngineError, Reader, Result, Writer};
+use crate::engine::{Change, ChangeKind, Class, CopiedPath, CopyInto, EngineError, Reader, Result, Writer};
 use crate::store::{Marks, Overwrite, Owners, Packer, Unpack};
 use crate::sys::at::{self, Confined};
 use crate::sys::mount::attr;
@@ -22,6 +22,35 @@ use super::{Core, error, rootfs};
 
 /// Pieces in which a tar is written.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Places in every container that the runtime makes where the image has none, and mounts on.
+const MOUNT_POINTS: [&str; 11] = [
+    "/dev",
+    "/dev/console",
+    "/dev/mqueue",
+    "/dev/pts",
+    "/dev/shm",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/proc",
+    "/sys",
+    "/sys/fs/cgroup",
+];
+
+/// Those of them that were made in this container and hold nothing.
+pub(crate) fn mount_points(changes: &[Change]) -> Vec<String> {
+    let is_made = |change: &&Change| {
+        let beneath = format!("{}/", change.path);
+        change.kind == ChangeKind::Added
+            && change.size_bytes == 0
+            && MOUNT_POINTS.contains(&change.path.as_str())
+            && changes
+                .iter()
+                .all(|other| !other.path.starts_with(&beneath) || MOUNT_POINTS.contains(&other.path.as_str()))
+    };
+    changes.iter().filter(is_made).map(|change| change.path.clone()).collect()
+}
 
 /// What a path leads to: the open directory that holds it, its name there, and its facts.
 struct Place {
@@ -34,7 +63,18 @@ struct Place {
 impl Core {
     pub(crate) fn changes(&self, ctr: &str) -> Result<Vec<Change>> {
         let view = self.look(ctr)?;
-        Ok(self.store.changes(&view.id)?)
+        let mut changes = self.store.changes(&view.id)?;
+        let made = mount_points(&changes);
+        changes.retain(|change| !made.contains(&change.path));
+        // A directory that changed only because something was made in it to mount on did not change.
+        let beneath =
+            |dir: &str| made.iter().any(|path| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+        let others: Vec<String> = changes.iter().map(|change| change.path.clone()).collect();
+        let has_others =
+            |dir: &str| others.iter().any(|path| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+        changes
+            .retain(|change| change.kind != ChangeKind::Modified || !beneath(&change.path) || has_others(&change.path));
+        Ok(changes)
     }
 
     pub(crate) fn export(&self, ctr: &str, to: Writer) -> Result<()> {

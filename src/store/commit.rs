@@ -32,6 +32,8 @@ pub struct Commit {
     /// The command that ran in it, for the history.
     pub created_by: String,
     pub name: Option<Reference>,
+    /// Absolute paths of the writable layer that are no part of the image: places that were made to mount on.
+    pub left_out: Vec<String>,
 }
 
 impl Store {
@@ -47,8 +49,7 @@ impl Store {
         let adding = Adding::start(self)?;
         let mut config = self.base_config(commit)?;
         let mut layers = self.layers_below(commit)?;
-        let upper = self.overlay(&commit.container)?.upper;
-        let has_changes = std::fs::read_dir(&upper).at("read", &upper)?.next().is_some();
+        let has_changes = self.changes(&commit.container)?.iter().any(|change| !commit.left_out.contains(&change.path));
         let fresh = if has_changes { Some(self.pack_upper(&adding, commit, progress)?) } else { None };
         if let Some(layer) = &fresh {
             config.rootfs.diff_ids.push(layer.diff_id.clone());
@@ -113,9 +114,11 @@ impl Store {
         let upper = self.overlay(&commit.container)?.upper;
         let dir = File::open(&upper).at("open", &upper)?;
         let (mut reader, writer) = std::io::pipe().at("make a pipe for", &upper)?;
+        let left_out: Vec<_> = commit.left_out.iter().map(|path| format!(".{path}").into_bytes()).collect();
         std::thread::scope(|scope| {
             let packing = scope.spawn(move || {
-                let mut packer = Packer::new(std::io::BufWriter::with_capacity(256 * 1024, writer), Marks::Layer);
+                let out = std::io::BufWriter::with_capacity(256 * 1024, writer);
+                let mut packer = Packer::new(out, Marks::Layer).without(left_out);
                 // The root's own attributes belong to the layer.
                 packer.directory(&dir, b".")?;
                 packer.finish()?.into_inner().map(drop).map_err(std::io::IntoInnerError::into_error)

@@ -2,7 +2,7 @@
 //! Called by the embedded engine and the command line. Everything is reached by descriptor and nothing is followed; what changes
 //! while it is read gives a tar that is whole all the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -36,12 +36,20 @@ pub struct Packer<W: Write> {
     marks: Marks,
     /// Where a file with several names was written first.
     links: HashMap<(u64, u64), Vec<u8>>,
+    left_out: HashSet<Vec<u8>>,
 }
 
 impl<W: Write> Packer<W> {
     /// An empty one.
     pub fn new(out: W, marks: Marks) -> Packer<W> {
-        Packer { tar: tar::Builder::new(out), marks, links: HashMap::new() }
+        Packer { tar: tar::Builder::new(out), marks, links: HashMap::new(), left_out: HashSet::new() }
+    }
+
+    /// Leaves these paths out, with what is beneath them; as they would stand in the tar.
+    #[must_use]
+    pub fn without(mut self, paths: impl IntoIterator<Item = Vec<u8>>) -> Packer<W> {
+        self.left_out.extend(paths);
+        self
     }
 
     /// Adds what is in the open directory `dir`, below `prefix`, without an entry for the directory itself unless `prefix` names it.
@@ -80,6 +88,9 @@ impl<W: Write> Packer<W> {
         all.sort();
         for name in all {
             let inner = join(path, name.to_bytes());
+            if self.left_out.contains(&inner) {
+                continue;
+            }
             self.any(dir.as_fd(), &name, &inner, depth)?;
         }
         Ok(())

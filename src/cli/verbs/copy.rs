@@ -139,6 +139,13 @@ struct Landing<D> {
     name: Option<Vec<u8>>,
 }
 
+/// What the names in a tar begin with.
+#[derive(Clone, Copy)]
+enum Strip {
+    First,
+    Nothing,
+}
+
 /// What a path's last part says of where to go.
 fn wants_dir(path: &str) -> bool {
     path.ends_with('/') || path.ends_with("/.") || path == "."
@@ -153,8 +160,9 @@ async fn out_of(ctr: &str, path: &str, target: &str, args: &CpArgs, ctx: &mut Ct
     let source = ctx.engine.containers().stat_path(ctr, &path).await?;
     let landing = land_here(&source, &path, target)?;
     let owners = if args.archive { Owners::Kept } else { Owners::Own };
+    let strip = if wants_content(&path) || source.name == "/" { Strip::Nothing } else { Strip::First };
     let (reader, writer) = std::io::pipe()?;
-    let unpacking = tokio::task::spawn_blocking(move || unpack_here(reader, &landing, owners));
+    let unpacking = tokio::task::spawn_blocking(move || unpack_here(reader, &landing, strip, owners));
     let copied = ctx.engine.containers().copy_from(ctr, &path, Box::new(writer)).await;
     let unpacked = unpacking.await?;
     // When both ends failed the unpacking came first: the copy then only found that nobody listens.
@@ -197,19 +205,19 @@ fn land_here(source: &CopiedPath, path: &str, target: &str) -> anyhow::Result<La
     }
 }
 
-fn unpack_here(reader: PipeReader, landing: &Landing<PathBuf>, owners: Owners) -> anyhow::Result<()> {
+fn unpack_here(reader: PipeReader, landing: &Landing<PathBuf>, strip: Strip, owners: Owners) -> anyhow::Result<()> {
     let shown = landing.dir.display();
     let root = File::open(&landing.dir).map_err(|error| Said(format!("{shown}: {}", plain_io(&error))))?;
     let unpack = Unpack { root: root.as_fd(), base: b"", owners, overwrite: Overwrite::SameKind };
-    // Docker calls the first entry by its last name, `.` or `/`; whatever it is, it becomes the name asked for.
+    // The first part of each name is that of the copied thing, and becomes the name asked for; where the content was asked for there is none.
     let rename = |entry: &[u8]| {
-        let mut parts = entry.splitn(2, |byte| *byte == b'/');
-        let first = parts.next().unwrap_or_default();
-        let rest =
-            if first.is_empty() || first == b"." { entry.to_vec() } else { parts.next().unwrap_or_default().to_vec() };
+        let rest = match strip {
+            Strip::Nothing => entry,
+            Strip::First => memchr::memchr(b'/', entry).map_or(&entry[..0], |at| &entry[at + 1..]),
+        };
         Some(match &landing.name {
-            Some(name) => [name.as_slice(), b"/", &rest].concat(),
-            None => rest,
+            Some(name) => [name.as_slice(), b"/", rest].concat(),
+            None => rest.to_vec(),
         })
     };
     unpack.run(reader, rename).map_err(|error| Said(error.chain()).into())
