@@ -29,8 +29,11 @@ mod merge;
 mod mounts;
 mod networks;
 mod prune;
+mod pull;
+mod push;
 mod record;
 mod recover;
+mod registries;
 mod rootfs;
 mod signals;
 mod spec;
@@ -50,7 +53,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::config::Places;
+use crate::config::{Places, Registries};
 use crate::engine::{Containers, Engine, Execs, Images, Networks, Result, System, Volumes};
 use crate::store::Store;
 
@@ -61,6 +64,10 @@ pub struct EmbeddedSettings {
     pub detach_keys: Option<String>,
     /// What is executed as shim and as `--init`; `None` is this very program. For programs that are not orlop: tests.
     pub program: Option<PathBuf>,
+    /// Where the user's `config.toml` is; registry settings and certificates may lie beside it.
+    pub config_dir: Option<PathBuf>,
+    /// How registries are spoken to, instead of what this machine's files say.
+    pub registries: Option<Registries>,
 }
 
 /// The engine over one store. Cheap to clone behind `Arc`.
@@ -81,6 +88,7 @@ pub(crate) struct Core {
     /// Commands that were prepared by this process, by exec id.
     pub(crate) execs: Mutex<HashMap<String, execs::Prepared>>,
     pub(crate) deletions: Deletions,
+    pub(crate) registries: registries::Lazy,
 }
 
 impl Embedded {
@@ -103,6 +111,7 @@ impl Embedded {
             cache: view::Cache::default(),
             execs: Mutex::default(),
             deletions: Deletions::default(),
+            registries: registries::Lazy::default(),
         });
         recover::after_boot(&core);
         recover::sweep_in_background(&core);

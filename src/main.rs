@@ -116,7 +116,11 @@ fn engine(global: &Global, config: &ConfigFile) -> Result<Arc<dyn Engine>, Engin
         return Ok(Arc::new(Fake::crowded_demo(n_more)));
     }
     let engine = &config.settings.engine;
-    let settings = EmbeddedSettings { detach_keys: engine.detach_keys.clone(), ..EmbeddedSettings::default() };
+    let settings = EmbeddedSettings {
+        detach_keys: engine.detach_keys.clone(),
+        config_dir: config.path.parent().map(std::path::Path::to_path_buf),
+        ..EmbeddedSettings::default()
+    };
     Ok(Embedded::open(places(global, config), settings)?)
 }
 

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 
 use crate::engine::container::Status;
 use crate::engine::{
-    Class, EngineError, EventKind, Filters, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles,
-    ListImages, LoadedImage, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result,
+    Class, EngineError, EventKind, Filters, FoundImage, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage,
+    LayerFiles, ListImages, LoadedImage, Progress, PruneReport, PullImage, PulledImage, PushImage, PushedImage, Reader,
+    RemoveImage, RemovedImage, Result, SearchImages,
 };
 use crate::oci::reference::Reference;
 use crate::store::{Image, ImageUser, LoadOptions, PruneScope, Removal, Source};
@@ -238,6 +239,18 @@ impl Images for Embedded {
     async fn save(&self, images: &[String], mut to: Box<dyn Write + Send>) -> Result<()> {
         let images = images.to_owned();
         self.blocking(move |core| Ok(core.store.save(&images, &mut *to)?)).await
+    }
+
+    async fn pull(&self, request: &PullImage, progress: Progress) -> Result<Vec<PulledImage>> {
+        self.core.pull(request, &progress).await
+    }
+
+    async fn push(&self, request: &PushImage, progress: Progress) -> Result<Vec<PushedImage>> {
+        self.core.push(request, &progress).await
+    }
+
+    async fn search(&self, query: &SearchImages) -> Result<Vec<FoundImage>> {
+        Ok(self.core.registries().search(query).await?)
     }
 
     async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use crate::engine::RegistryAuth;
 use crate::engine::container::Status;
 use crate::engine::system::Usage;
 use crate::engine::{
@@ -160,6 +161,10 @@ impl System for Embedded {
 
     async fn disk_usage(&self) -> Result<DiskUsage> {
         self.blocking(|core| core.disk_usage()).await
+    }
+
+    async fn login(&self, auth: &RegistryAuth) -> Result<Option<String>> {
+        Ok(self.core.registries().login(auth).await?)
     }
 
     async fn check(&self, options: &CheckStore) -> Result<CheckReport> {

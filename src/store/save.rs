@@ -204,7 +204,8 @@ fn descriptors_of(image: &Chosen, manifest: &[u8]) -> Vec<serde_json::Value> {
     image.names.iter().map(named).collect()
 }
 
-fn media_type(manifest: &[u8]) -> String {
+/// What a manifest says that it is.
+pub(super) fn media_type(manifest: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Said {
