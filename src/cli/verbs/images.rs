@@ -72,7 +72,9 @@ pub fn rows(image: &ImageSummary, no_trunc: bool, now: std::time::SystemTime) ->
         names.push((digest.map_or_else(none, |(repository, _)| repository.to_owned()), none()));
     }
     let row = |(repository, tag): (String, String)| {
-        let digest = image.digests.iter().find_map(|digest| Some(digest.split_once('@')?.1.to_owned()));
+        let of_own =
+            |digest: &String| digest.split_once('@').filter(|(own, _)| *own == repository).map(|(_, it)| it.to_owned());
+        let digest = image.digests.iter().find_map(of_own);
         let unique = image.shared_bytes.map(|shared| image.size_bytes.saturating_sub(shared));
         let or_na = |bytes: Option<u64>| bytes.map_or("N/A".to_owned(), human::size_si);
         json!({
