@@ -24,6 +24,9 @@ pub enum HttpError {
     /// The peer does not take us, or there is no common TLS.
     #[error("{peer}: {why}")]
     Tls { peer: String, why: String },
+    /// The peer was to speak TLS.
+    #[error("{peer}: it speaks plain HTTP, not TLS")]
+    PlainHttp { peer: String },
     /// The proxy did not open a tunnel.
     #[error("proxy {proxy} refused a tunnel to {peer}: {status}")]
     Proxy { proxy: String, peer: String, status: String },
@@ -79,7 +82,7 @@ impl HttpError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Certificate { problem: CertificateProblem::UnknownAuthority, .. } => {
-                Some("give its authority as ca.crt in certs.d/<host>/, or name the host in insecure-registries")
+                Some("give us the certificate of its authority")
             }
             Self::Certificate { problem: CertificateProblem::Expired | CertificateProblem::NotYetValid, .. } => {
                 Some("have the certificate renewed; if it is right, this machine's clock is wrong")
@@ -98,6 +101,9 @@ impl HttpError {
         Some(match tls {
             rustls::Error::InvalidCertificate(problem) => {
                 Self::Certificate { peer: peer.to_owned(), problem: CertificateProblem::from(problem) }
+            }
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+                Self::PlainHttp { peer: peer.to_owned() }
             }
             other => Self::Tls { peer: peer.to_owned(), why: tls_sentence(other) },
         })
@@ -126,9 +132,6 @@ impl HttpError {
 fn tls_sentence(error: &rustls::Error) -> String {
     use rustls::AlertDescription as Alert;
     match error {
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-            "it speaks plain HTTP, not TLS".to_owned()
-        }
         rustls::Error::AlertReceived(Alert::CertificateRequired) => "it wants a client certificate".to_owned(),
         rustls::Error::AlertReceived(
             Alert::BadCertificate | Alert::UnknownCA | Alert::CertificateUnknown | Alert::CertificateExpired,

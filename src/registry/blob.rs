@@ -156,7 +156,8 @@ impl Transfer {
         let (endpoint, answer) = match repository.caller.once(&readers, &call).await {
             Err(error) if asks_range && error.is_range_refusal() => {
                 self.ranges = Ranges::Broken;
-                return Err(error.again(Again::Soon));
+                let endpoint = readers.last().expect("a registry has at least one place");
+                return Err(short(repository, endpoint, &self.digest, self.at, self.size).because(error));
             }
             other => other?,
         };

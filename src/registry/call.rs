@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::header::{
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde::Deserialize;
@@ -62,6 +64,13 @@ impl Call {
     }
 }
 
+/// An answer that was read to its end.
+pub(super) struct Fetched {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+}
+
 /// Who asks, and with what.
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -98,6 +107,23 @@ impl Caller {
         }
     }
 
+    /// The same, with the body read whole; a body that breaks off is a failure like any other.
+    pub(super) async fn fetch(&self, host: &Host, ask: Ask, call: &Call, max_bytes: u64) -> Result<Fetched> {
+        let mut n_failures = 0;
+        loop {
+            let (endpoint, answer) = self.call(host, ask, call).await?;
+            let (head, body) = answer.into_parts();
+            match body.collect(max_bytes).await {
+                Ok(bytes) => return Ok(Fetched { endpoint, headers: head.headers, bytes }),
+                Err(error) => {
+                    endpoint.failed();
+                    n_failures += 1;
+                    self.pause(RegistryError::network(&self.subject, error), n_failures).await?;
+                }
+            }
+        }
+    }
+
     /// Waits before the next attempt, or gives the error back when there is to be none.
     pub(super) async fn pause(&self, error: RegistryError, n_failures: u32) -> Result<()> {
         let doubled = FIRST_PAUSE.saturating_mul(1 << n_failures.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
@@ -130,7 +156,7 @@ impl Caller {
                     let is_answer = !endpoint.pool_failed(&error);
                     // Of TLS and plain HTTP, the one that said something beyond "not that way" is told.
                     first = Some(match first {
-                        Some(earlier) if !is_answer && !says_plain(&earlier) => earlier,
+                        Some(earlier) if !is_answer && earlier.code != Code::PlainHttp => earlier,
                         _ => error,
                     });
                     if is_answer {
@@ -302,10 +328,6 @@ impl Endpoint {
     fn pool_failed(&self, error: &RegistryError) -> bool {
         matches!(error.class, Class::Unavailable | Class::Timeout) && error.from_network
     }
-}
-
-fn says_plain(error: &RegistryError) -> bool {
-    error.message.ends_with("it speaks plain HTTP, not TLS")
 }
 
 fn is_redirect(status: StatusCode) -> bool {

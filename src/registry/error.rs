@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::engine::error::{Class, EngineError};
-use crate::http::HttpError;
+use crate::http::{CertificateProblem, HttpError};
 use crate::oci::image::DocError;
 
 pub(super) type Result<T, E = RegistryError> = std::result::Result<T, E>;
@@ -50,6 +50,8 @@ pub(super) enum Code {
     ManifestBlobUnknown,
     BlobUploadUnknown,
     DigestInvalid,
+    /// Not a code of a registry: it was to speak TLS and does not.
+    PlainHttp,
     Other,
 }
 
@@ -107,9 +109,17 @@ impl RegistryError {
             _ => Class::Unavailable,
         };
         let again = if error.is_transient() { Again::Soon } else { Again::No };
-        let hint = error.hint().map(str::to_owned);
+        let hint = match &error {
+            HttpError::Certificate { problem: CertificateProblem::UnknownAuthority, .. } => {
+                Some("give its authority as ca.crt in certs.d/<host>/, or name the host in insecure-registries")
+            }
+            HttpError::PlainHttp { .. } => Some("name the host in insecure-registries if that is meant"),
+            other => other.hint(),
+        };
+        let code = if matches!(error, HttpError::PlainHttp { .. }) { Code::PlainHttp } else { Code::Other };
         let mut it = Self::new(class, subject, error.to_string()).again(again);
-        it.hint = hint;
+        it.hint = hint.map(str::to_owned);
+        it.code = code;
         it.from_network =
             !matches!(error, HttpError::Address { .. } | HttpError::Setting(_) | HttpError::TooLarge { .. });
         it.source = into_source(error);

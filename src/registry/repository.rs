@@ -7,7 +7,7 @@ use hyper::Method;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK};
 use serde::Deserialize;
 
-use super::call::{Answer, Ask, Call, Caller};
+use super::call::{Ask, Call, Caller, Fetched};
 use super::error::{Code, RegistryError, Result, shown};
 use super::hosts::{HUB, Host};
 use super::{suggest, url};
@@ -140,15 +140,14 @@ impl Repository {
     /// As [`Repository::head`], and `Invalid` when the bytes are not what they should be.
     pub(super) async fn manifest(&self, pick: &Pick) -> Result<Document> {
         let call = self.manifest_call(Method::GET, pick);
-        let (endpoint, answer) = match self.caller.call(&*self.host().await?, self.whom, &call).await {
-            Ok(found) => found,
+        let fetched = self.caller.fetch(&*self.host().await?, self.whom, &call, MAX_MANIFEST_BYTES).await;
+        let Fetched { endpoint, headers, bytes } = match fetched {
+            Ok(fetched) => fetched,
             Err(error) => return Err(self.with_suggestion(self.about_manifest(error, pick), pick).await),
         };
-        let (said, media_type) = (said_digest(answer.headers()), media_type(answer.headers()));
-        let bytes = self.read(answer, MAX_MANIFEST_BYTES, "manifest").await?;
         let expected = match pick {
             Pick::Digest(digest) => Some(digest.clone()),
-            Pick::Tag(_) => said,
+            Pick::Tag(_) => said_digest(&headers),
         };
         let digest = match expected {
             Some(digest) => {
@@ -157,7 +156,7 @@ impl Repository {
             }
             None => Digest::of(&bytes),
         };
-        Ok(Document { bytes, digest, media_type })
+        Ok(Document { bytes, digest, media_type: media_type(&headers) })
     }
 
     /// Fetches an image's config whole and verifies it.
@@ -170,12 +169,8 @@ impl Repository {
             return Err(RegistryError::new(Class::Invalid, self.name(), message));
         }
         let call = Call::get(format!("{}/blobs/{}", self.path, descriptor.digest), self.pull_scope());
-        let (endpoint, answer) = self
-            .caller
-            .call(&*self.host().await?, self.whom, &call)
-            .await
-            .map_err(|error| self.about_blob(error, &descriptor.digest))?;
-        let bytes = self.read(answer, descriptor.size, "image config").await?;
+        let fetched = self.caller.fetch(&*self.host().await?, self.whom, &call, descriptor.size).await;
+        let Fetched { endpoint, bytes, .. } = fetched.map_err(|error| self.about_blob(error, &descriptor.digest))?;
         verify(self.name(), &endpoint.target.to_string(), &descriptor.digest, &bytes)?;
         Ok(bytes)
     }
@@ -197,14 +192,6 @@ impl Repository {
             .collect(path, |page: Page| page.tags.unwrap_or_default())
             .await
             .map_err(|error| self.about_repository(error))
-    }
-
-    async fn read(&self, answer: Answer, max: u64, what: &str) -> Result<Bytes> {
-        answer.into_body().collect(max).await.map_err(|error| {
-            let it = RegistryError::network(self.name(), error);
-            let message = format!("cannot fetch the {what} of {}: {}", self.name(), it.message);
-            RegistryError { message, ..it }
-        })
     }
 
     /// The same error in terms of a manifest.
@@ -291,10 +278,9 @@ impl Pages<'_> {
         let mut next = Some(path);
         while let Some(path) = next.take() {
             let call = Call::get(path.clone(), self.scope.clone());
-            let (endpoint, answer) = self.caller.call(self.host, Ask::Owner, &call).await?;
-            let link = answer.headers().get(LINK).and_then(|value| value.to_str().ok()).and_then(next_link);
-            let failed = |error| RegistryError::network(&self.caller.subject, error);
-            let bytes = answer.into_body().collect(MAX_PAGE_BYTES).await.map_err(failed)?;
+            let Fetched { endpoint, headers, bytes } =
+                self.caller.fetch(self.host, Ask::Owner, &call, MAX_PAGE_BYTES).await?;
+            let link = headers.get(LINK).and_then(|value| value.to_str().ok()).and_then(next_link);
             let page: P = serde_json::from_slice(&bytes).map_err(|error| {
                 let message = format!("{}: its list cannot be read", endpoint.target);
                 RegistryError::new(Class::Unavailable, &self.caller.subject, message).because(error)

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::call::{Ask, Call, Caller};
+use super::call::{Ask, Call, Caller, Fetched};
 use super::client::{Client, domain_of};
 use super::error::{RegistryError, Result, shown};
 use super::hosts::Host;
@@ -92,9 +92,7 @@ impl Client {
         let host = self.hosts.place(&self.hub_index).await?;
         let word = word.strip_prefix("library/").unwrap_or(word);
         let call = Call::get(format!("/v1/search?q={}&n={limit}", super::url::encoded(word)), "");
-        let (endpoint, answer) = caller.call(&host, Ask::Owner, &call).await?;
-        let failed = |error| RegistryError::network(word, error);
-        let bytes = answer.into_body().collect(MAX_ANSWER_BYTES).await.map_err(failed)?;
+        let Fetched { endpoint, bytes, .. } = caller.fetch(&host, Ask::Owner, &call, MAX_ANSWER_BYTES).await?;
         let answer: HubAnswer = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("{}: its answer is no list of images", endpoint.target);
             RegistryError::new(Class::Unavailable, word, message).because(error)
