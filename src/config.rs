@@ -1,7 +1,9 @@
 //! Settings: where the store lives, the config file, logging. Called by `main` and the faces; never creates a store.
 
 pub mod command_line;
+pub mod contexts;
 pub mod credentials;
+pub mod host;
 pub mod logging;
 pub mod places;
 pub mod registries;

@@ -31,5 +31,5 @@ pub use dial::{Dialer, Duplex};
 pub use error::{CertificateProblem, HttpError};
 pub use pool::Pool;
 pub use proxy::Proxies;
-pub use target::Target;
+pub use target::{Target, Way};
 pub use tls::{Tls, TlsOptions, Verify};

@@ -1,12 +1,12 @@
 //! orlop: a container manager for the terminal, one Linux binary.
 //!
 //! Everything a person or a program can ask goes through one waist, the [`engine`] traits. Above it are the faces
-//! ([`tui`], [`cli`]), below it the engine in this process ([`embedded`]). A face never names an implementation; only
-//! `main.rs` does.
+//! ([`tui`], [`cli`]), below it the engine in this process ([`embedded`]) and the one of another ([`remote`]). A face never
+//! names an implementation; only `main.rs` does.
 //!
 //! ```text
 //! key  -> keymap -> Action -> update(&mut Model, Msg) -> Vec<Command> -> executor -> dyn Engine -> embedded -> store, shim -> runtime -> sys
-//!                                |                                                     |
+//!                                |                                                     |             +-> remote -> api, http -> dockerd | podman
 //!                                +-> view(&Model, Frame)   <- Msg (results, streams) <-+
 //! argv -> cli::args -> invocation -> dyn Engine -> cli::output
 //! ```
@@ -19,7 +19,7 @@
 //! 7  tui      cli                faces: speak to `dyn Engine`
 //! 6  embedded                    the engine in this process
 //! 5  fleet                       several engines as one
-//! 4  registry                    distribution client
+//! 4  registry  remote            distribution client; the engine behind docker's API
 //! 3  api  config  store  shim    docker's shapes; settings; blobs, layers, records; supervisor
 //!    http                        one dialled connection: TLS, proxies, streamed bodies, upgrades
 //! 2  engine   runtime            vocabulary and traits, no executor; OCI runtime, synchronous
@@ -42,6 +42,9 @@
 //! | how an image comes in, how a layer is unpacked | `store/load.rs`, `store/import.rs`, `store/extract.rs` |
 //! | what is asked of a registry, and how often | `registry/call.rs`; logins: `registry/auth.rs` |
 //! | TLS, proxies, deadlines of a connection | `http/` |
+//! | what a daemon is asked, and how its answer is read | `remote/`, one verb a function; `api/routes.rs`, `api/from_wire/` |
+//! | what differs between API versions and daemons | `api/compat.rs` |
+//! | how a host is named (-H, DOCKER_HOST, contexts) | `config/host.rs`, `config/contexts.rs` |
 //! | a step of a container's start | `runtime/plan.rs` decides it, `runtime/init.rs` does it |
 //! | a limit | `runtime/cgroup/limits.rs` |
 //! | what system calls a container may make | `runtime/seccomp/profile.rs` |
@@ -57,6 +60,7 @@ pub mod fleet;
 pub mod http;
 pub mod oci;
 pub mod registry;
+pub mod remote;
 pub mod runtime;
 pub mod shim;
 pub mod stdx;

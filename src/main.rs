@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use orlop::cli::{self, Global, Io, Verb};
+use orlop::config::contexts::{Asked, Choice};
 use orlop::config::places::Surroundings;
 use orlop::config::{ConfigFile, Places, logging, settings};
 use orlop::embedded::{Embedded, EmbeddedSettings, init};
 use orlop::engine::fake::Fake;
-use orlop::engine::{Engine, EngineError};
+use orlop::engine::{Class, Engine, EngineError};
+use orlop::remote::Remote;
 use orlop::shim;
 use orlop::sys::memory;
 use orlop::tui::{self, TuiOptions};
@@ -62,8 +64,8 @@ fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::from(fail("cannot start: no memory or descriptors left"));
     };
-    let engine = match engine(global, config) {
-        Ok(engine) => engine,
+    let (engine, label) = match engine(global, config) {
+        Ok(found) => found,
         Err(error) => {
             say_unusable(&error);
             return ExitCode::from(1);
@@ -71,7 +73,7 @@ fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
     };
     // A demo leaves nothing on disk. A log that cannot be written must not keep the screen away.
     let _log = if global.demo.is_some() { None } else { log(global, config, Some("info")).ok().flatten() };
-    let mut options = TuiOptions::new(engine, if global.demo.is_some() { "demo" } else { "embedded" });
+    let mut options = TuiOptions::new(engine, label);
     options.lines = Some(Arc::new(cli::CommandLine));
     if !config.path.as_os_str().is_empty() {
         options.read_config(&config.path);
@@ -98,8 +100,8 @@ fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
         return runtime.block_on(cli::run(verb, Arc::new(Fake::empty()), Io::real()));
     }
     let is_before_run = matches!(verb, Verb::Run(_) | Verb::Create(_));
-    let engine = match engine(global, config) {
-        Ok(engine) => engine,
+    let (engine, _) = match engine(global, config) {
+        Ok(found) => found,
         Err(error) => {
             say_unusable(&error);
             return if is_before_run { 125 } else { 1 };
@@ -111,17 +113,41 @@ fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
     code
 }
 
-fn engine(global: &Global, config: &ConfigFile) -> Result<Arc<dyn Engine>, EngineError> {
+/// The engine that is meant, and what the screen calls it.
+fn engine(global: &Global, config: &ConfigFile) -> Result<(Arc<dyn Engine>, String), EngineError> {
     if let Some(n_more) = global.demo {
-        return Ok(Arc::new(Fake::crowded_demo(n_more)));
+        return Ok((Arc::new(Fake::crowded_demo(n_more)), "demo".to_owned()));
     }
-    let engine = &config.settings.engine;
-    let settings = EmbeddedSettings {
-        detach_keys: engine.detach_keys.clone(),
-        config_dir: config.path.parent().map(std::path::Path::to_path_buf),
-        ..EmbeddedSettings::default()
-    };
-    Ok(Embedded::open(places(global, config), settings)?)
+    match asked(global, config).choose().map_err(|why| EngineError::new(Class::Invalid, "host", why))? {
+        Choice::Daemon { label, endpoint } => Ok((Arc::new(Remote::new(endpoint)?), label)),
+        Choice::Embedded => {
+            let engine = &config.settings.engine;
+            let settings = EmbeddedSettings {
+                detach_keys: engine.detach_keys.clone(),
+                config_dir: config.path.parent().map(std::path::Path::to_path_buf),
+                ..EmbeddedSettings::default()
+            };
+            Ok((Embedded::open(places(global, config), settings)?, "embedded".to_owned()))
+        }
+    }
+}
+
+/// What was said about the host: flags, environment, config file.
+fn asked(global: &Global, config: &ConfigFile) -> Asked {
+    let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let path = |name: &str| text(name).map(PathBuf::from);
+    Asked {
+        host: global.host.clone(),
+        context: global.context.clone(),
+        names_store: global.root.is_some() || global.run_root.is_some(),
+        docker_host: text("DOCKER_HOST"),
+        docker_context: text("DOCKER_CONTEXT"),
+        configured: config.settings.engine.host.clone(),
+        cert_path: path("DOCKER_CERT_PATH"),
+        tls_verify: text("DOCKER_TLS_VERIFY").is_some(),
+        docker_config: path("DOCKER_CONFIG").or_else(|| path("HOME").map(|home| home.join(".docker"))),
+        xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
+    }
 }
 
 /// Flags, then the environment, then the config file, then the defaults.

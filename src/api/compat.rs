@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::engine::{Class, EngineError};
+
 /// `1.41`; ordered by number, not by text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiVersion {
@@ -137,6 +139,33 @@ pub fn agree(newest: ApiVersion, oldest: Option<ApiVersion>) -> Result<ApiVersio
     }
     // Reading is lenient, so a daemon from the future is spoken to in the oldest words it still knows.
     Ok(newest.min(NEWEST).max(oldest.unwrap_or(OLDEST)))
+}
+
+/// Podman answers with 500 where docker has a class: its sentence tells. Only 500 is looked at, and only podman's.
+pub fn reclass(family: Family, status: u16, mut refused: EngineError) -> EngineError {
+    const SAYS: &[(&str, Class)] = &[
+        ("no such ", Class::NotFound),
+        ("not found", Class::NotFound),
+        ("unable to find", Class::NotFound),
+        ("image not known", Class::NotFound),
+        ("already in use", Class::Conflict),
+        ("is being used by", Class::Conflict),
+        ("container state improper", Class::Conflict),
+        ("is not paused", Class::Conflict),
+        ("is not running", Class::Conflict),
+        ("cannot remove container", Class::Conflict),
+        ("invalid argument", Class::Invalid),
+        ("invalid filter", Class::Invalid),
+        ("is an invalid", Class::Invalid),
+        ("names must match", Class::Invalid),
+    ];
+    if family == Family::Podman && status == 500 {
+        let said = refused.message.to_lowercase();
+        if let Some((_, class)) = SAYS.iter().find(|(words, _)| said.contains(words)) {
+            refused.class = *class;
+        }
+    }
+    refused
 }
 
 #[cfg(test)]

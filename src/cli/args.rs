@@ -26,6 +26,12 @@ pub struct Cli {
 /// Options before the verb.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
+    /// Engine to use: embedded, docker, podman, a docker context, unix:///path, tcp://host:port or ssh://user@host
+    #[arg(short = 'H', long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Docker context to use
+    #[arg(short = 'c', long, value_name = "NAME", conflicts_with = "host")]
+    pub context: Option<String>,
     /// Where images, volumes and containers are kept
     #[arg(long, value_name = "DIR")]
     pub root: Option<std::path::PathBuf>,

@@ -20,6 +20,8 @@ pub struct EngineSettings {
     /// Store, when neither flag nor environment say one.
     pub root: Option<PathBuf>,
     pub run_root: Option<PathBuf>,
+    /// Engine to use when nothing else is said: what `-H` takes.
+    pub host: Option<String>,
     /// For attaches and execs that say none; docker's `ctrl-p,ctrl-q` otherwise.
     pub detach_keys: Option<String>,
 }

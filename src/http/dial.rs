@@ -68,6 +68,10 @@ impl Dialer {
                 let failed = |source| HttpError::Connect { peer: target.to_string(), source };
                 Ok(Dialed::direct(Box::new(UnixStream::connect(path).await.map_err(failed)?)))
             }
+            (Target::Way(way), _) => {
+                let failed = |source| HttpError::Connect { peer: target.to_string(), source };
+                Ok(Dialed::direct(way.open().await.map_err(failed)?))
+            }
             (Target::Tcp { host, port }, None) => Ok(Dialed::direct(Box::new(connect(host, *port, until).await?))),
             (Target::Tls { host, port }, None) => {
                 let stream = connect(host, *port, until).await?;
@@ -93,6 +97,10 @@ impl Dialer {
             Target::Unix(path) => {
                 let failed = |source| HttpError::Connect { peer: proxy.target.to_string(), source };
                 Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?))
+            }
+            Target::Way(way) => {
+                let failed = |source| HttpError::Connect { peer: proxy.target.to_string(), source };
+                way.open().await.map_err(failed)
             }
         }
     }
@@ -133,6 +141,7 @@ async fn connect(host: &str, port: u16, until: Instant) -> Result<TcpStream, Htt
             Ok(Ok(stream)) => {
                 // Requests are small and waited for; a failure only costs latency.
                 let _ = stream.set_nodelay(true);
+                let _ = probe_when_silent(&stream);
                 return Ok(stream);
             }
             Ok(Err(error)) => error,
@@ -141,6 +150,15 @@ async fn connect(host: &str, port: u16, until: Instant) -> Result<TcpStream, Htt
         failed = HttpError::Connect { peer: format!("{host}:{port}"), source };
     }
     Err(failed)
+}
+
+/// A peer that went away without a word is noticed within a minute, also on a stream that nobody writes to (events, logs).
+fn probe_when_silent(stream: &TcpStream) -> nix::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &30)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &10)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)
 }
 
 /// CONNECT (RFC 9110 §9.3.6). Read byte by byte up to the empty line: what follows it belongs to the TLS session.

@@ -99,7 +99,7 @@ impl Proxies {
         let (proxy, host, port) = match target {
             Target::Tcp { host, port } => (self.for_http.as_ref()?, host, *port),
             Target::Tls { host, port } => (self.for_https.as_ref()?, host, *port),
-            Target::Unix(_) => return None,
+            Target::Unix(_) | Target::Way(_) => return None,
         };
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let address: Option<IpAddr> = host.parse().ok();

@@ -1,18 +1,70 @@
 //! Where a connection goes. Called by whoever dials; pure.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use hyper::Uri;
 
-use super::HttpError;
+use super::{Duplex, HttpError};
 
 /// One end to dial. Equal targets may share connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Tls {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
+    /// Over something that its maker knows how to open: a child process, a tunnel.
+    Way(Way),
+}
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Duplex>>> + Send>>;
+
+/// A way to a peer; known by its name alone.
+#[derive(Clone)]
+pub struct Way {
+    name: String,
+    open: Arc<dyn Fn() -> Opening + Send + Sync>,
+}
+
+impl Way {
+    /// `open` is called for each new connection, under the dialer's deadline.
+    pub fn new(name: impl Into<String>, open: impl Fn() -> Opening + Send + Sync + 'static) -> Self {
+        Self { name: name.into(), open: Arc::new(open) }
+    }
+
+    pub(super) fn open(&self) -> Opening {
+        (self.open)()
+    }
+}
+
+impl PartialEq for Way {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Way {}
+
+impl Hash for Way {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Way({})", self.name)
+    }
 }
 
 impl Target {
@@ -43,7 +95,7 @@ impl Target {
             Self::Tcp { host, port: 80 } | Self::Tls { host, port: 443 } => bracketed(host),
             Self::Tcp { host, port } | Self::Tls { host, port } => format!("{}:{port}", bracketed(host)),
             // Docker's clients send a name that no one resolves; the daemon looks only that there is one.
-            Self::Unix(_) => "localhost".to_owned(),
+            Self::Unix(_) | Self::Way(_) => "localhost".to_owned(),
         }
     }
 }
@@ -54,6 +106,7 @@ impl fmt::Display for Target {
         match self {
             Self::Tcp { host, port } | Self::Tls { host, port } => write!(f, "{}:{port}", bracketed(host)),
             Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Way(way) => f.write_str(&way.name),
         }
     }
 }

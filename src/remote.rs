@@ -1,0 +1,82 @@
+//! The engine of another process: any daemon that speaks docker's API, over a unix socket, TCP, TLS or ssh. Made by `main`, used by faces
+//! through `dyn Engine`. It keeps no state of its own but connections: every answer is the daemon's.
+//!
+//! ```text
+//! dyn Engine -> verbs (containers, images, …) -> link: version agreed, connection kept or dialled, deadline -> dial: unix | tcp | tls | ssh
+//!                          |                      |
+//!                          +-> hijack (attach, exec): a connection of its own, both ways
+//!                          +-> logs, events: streams that are taken up again after a cut, without repeating or losing a line
+//! ```
+//! Nothing is dialled before the first call. Every call has a deadline; a dead host is one sentence with a hint.
+
+mod archive;
+mod ask;
+mod containers;
+mod dial;
+mod events;
+mod execs;
+mod hijack;
+mod images;
+mod link;
+mod logs;
+mod resume;
+mod ssh;
+mod stats;
+mod system;
+mod things;
+mod transfer;
+mod wait;
+
+use std::sync::Arc;
+
+use crate::config::host::Endpoint;
+use crate::engine::{Containers, Engine, Execs, Images, Networks, Result, System, Volumes};
+
+use self::link::Link;
+
+/// An engine behind a connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Remote {
+    link: Arc<Link>,
+}
+
+impl Remote {
+    /// An engine at `endpoint`. Nothing is dialled yet: a host that is down is said by the first call.
+    ///
+    /// # Errors
+    /// TLS files that cannot be read or used.
+    pub fn new(endpoint: Endpoint) -> Result<Self> {
+        Ok(Self { link: Link::new(endpoint)? })
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.link.endpoint()
+    }
+}
+
+impl Engine for Remote {
+    fn containers(&self) -> &dyn Containers {
+        self
+    }
+
+    fn execs(&self) -> &dyn Execs {
+        self
+    }
+
+    fn images(&self) -> &dyn Images {
+        self
+    }
+
+    fn volumes(&self) -> &dyn Volumes {
+        self
+    }
+
+    fn networks(&self) -> &dyn Networks {
+        self
+    }
+
+    fn system(&self) -> &dyn System {
+        self
+    }
+}

@@ -1,0 +1,288 @@
+//! Attach and exec: a connection of its own on which, after one request and one head, bytes go both ways. Called by `containers` and `execs`.
+//!
+//! The request asks for an upgrade (`101 UPGRADED`); daemons that know none answer `200 OK` and take the connection over all the same. Both
+//! come to the same thing here, which is why this head is read by hand: no HTTP library gives the stream away after a 200.
+//! Half-closing the writing side is the end of input; output goes on until the daemon closes its side.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::timeout;
+
+use super::ask::{Ask, Payload};
+use super::dial;
+use super::link::Link;
+use crate::api::compat;
+use crate::api::error;
+use crate::api::stdcopy::{Channel, Demux};
+use crate::engine::{Attached, BoxStream, Class, EngineError, Input, Output, Result, StreamKind};
+use crate::http::Duplex;
+use crate::shim::detach::{self, Matcher};
+
+/// Until the head of the answer is there: it comes before the container does anything.
+const HEAD: Duration = Duration::from_secs(60);
+const MAX_HEAD: usize = 32 << 10;
+const MAX_REFUSAL: usize = 64 << 10;
+/// Read at once.
+const BUFFER: usize = 64 << 10;
+/// Until the daemon takes what was typed; a process that does not read holds it up for as long as it likes, so this is for a dead link only.
+const CLOSE: Duration = Duration::from_secs(10);
+
+type Wire = Box<dyn Duplex>;
+
+/// How the bytes are to be read, and what of what is typed ends it.
+pub(super) struct Session {
+    pub(super) tty: bool,
+    /// The bytes of the detach keys; empty for never.
+    pub(super) detach_keys: Vec<u8>,
+}
+
+/// The bytes of detach keys as typed; docker's own where none are said.
+pub(super) fn detach_keys(keys: Option<&str>) -> Result<Vec<u8>> {
+    detach::parse(keys.unwrap_or(detach::DEFAULT_KEYS))
+        .map_err(|error| EngineError::new(Class::Invalid, "", error.to_string()))
+}
+
+/// Sends the request and takes the connection over.
+pub(super) async fn open(link: &Link, ask: Ask, session: Session) -> Result<Attached> {
+    let head = head(link, &ask).await?;
+    let opening = async {
+        let mut wire = link.dial().await?;
+        let failed = |error: std::io::Error| gone(link, &error);
+        wire.write_all(&head).await.map_err(failed)?;
+        if let Payload::Json(body) = &ask.payload {
+            wire.write_all(body).await.map_err(failed)?;
+        }
+        wire.flush().await.map_err(failed)?;
+        let (status, rest, has_length) = read_head(link, &mut wire).await?;
+        // A 200 with a length is a plain answer: nothing was taken over.
+        if status == 101 || (status == 200 && !has_length) {
+            return Ok((wire, rest));
+        }
+        Err(refusal(link, &ask, status, wire, rest).await)
+    };
+    let (wire, first) = timeout(HEAD, opening).await.unwrap_or_else(|_| Err(dial::silent(link.endpoint())))?;
+    Ok(attached(link.name().to_owned(), wire, first, session))
+}
+
+async fn head(link: &Link, ask: &Ask) -> Result<Vec<u8>> {
+    let (method, target, host) = (ask.method(), link.versioned(ask).await?, link.host_header());
+    let length = match &ask.payload {
+        Payload::Json(body) => body.len(),
+        _ => 0,
+    };
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: orlop/{}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    Ok(head.into_bytes())
+}
+
+/// Status, what came after the head, and whether the body has a length or chunks.
+async fn read_head(link: &Link, wire: &mut Wire) -> Result<(u16, BytesMut, bool)> {
+    let strange = || {
+        let message = format!("{} does not answer as a docker daemon does", link.name());
+        EngineError::new(Class::Internal, link.name(), message)
+    };
+    let mut read = BytesMut::with_capacity(4096);
+    let end = loop {
+        if let Some(at) = memchr::memmem::find(&read, b"\r\n\r\n") {
+            break at + 4;
+        }
+        if read.len() > MAX_HEAD {
+            return Err(strange());
+        }
+        if wire.read_buf(&mut read).await.map_err(|error| gone(link, &error))? == 0 {
+            return Err(if read.is_empty() { cut(link.name()) } else { strange() });
+        }
+    };
+    let head = read.split_to(end);
+    let text = std::str::from_utf8(&head).map_err(|_| strange())?;
+    let mut lines = text.lines();
+    let mut words = lines.next().unwrap_or("").split(' ');
+    let is_http = words.next().is_some_and(|word| word.starts_with("HTTP/1."));
+    let status = words.next().and_then(|word| word.parse().ok()).filter(|_| is_http).ok_or_else(strange)?;
+    let has_length = lines.filter_map(|line| line.split_once(':')).any(|(name, value)| {
+        name.eq_ignore_ascii_case("content-length")
+            || (name.eq_ignore_ascii_case("transfer-encoding") && value.trim() != "identity")
+    });
+    Ok((status, read, has_length))
+}
+
+/// Why it was refused: the JSON in what is left of the answer, whatever its encoding.
+async fn refusal(link: &Link, ask: &Ask, status: u16, mut wire: Wire, mut body: BytesMut) -> EngineError {
+    let whole_object = |body: &BytesMut| {
+        let start = memchr::memchr(b'{', body)?;
+        serde_json::Deserializer::from_slice(&body[start..]).into_iter::<Value>().next()?.ok()
+    };
+    let reading = async {
+        while whole_object(&body).is_none() && body.len() < MAX_REFUSAL {
+            if !matches!(wire.read_buf(&mut body).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    // What did not come is done without.
+    let _ = timeout(CLOSE, reading).await;
+    let body = whole_object(&body).map_or_else(|| body.to_vec(), |doc| doc.to_string().into_bytes());
+    let family = link.peer().await.map_or(compat::Family::Other, |peer| peer.family);
+    compat::reclass(family, status, error::from_wire(status, &ask.name, &body))
+}
+
+fn gone(link: &Link, error: &std::io::Error) -> EngineError {
+    EngineError::new(
+        Class::Unavailable,
+        link.name(),
+        format!("the connection to {} was cut: {}", link.name(), dial::plain(error)),
+    )
+}
+
+fn cut(name: &str) -> EngineError {
+    EngineError::new(Class::Unavailable, name, format!("the connection to {name} was cut"))
+}
+
+fn attached(name: String, wire: Wire, first: BytesMut, session: Session) -> Attached {
+    let (read, write) = tokio::io::split(wire);
+    let (detached, was_detached) = tokio::sync::watch::channel(false);
+    let demux = (!session.tty).then(Demux::default);
+    let pending = if first.is_empty() { None } else { Some(first.freeze()) };
+    let reader = Reader {
+        name: name.clone(),
+        read,
+        pending,
+        demux,
+        ready: Vec::new().into_iter(),
+        was_detached,
+        is_over: false,
+    };
+    let matcher = Matcher::new(session.detach_keys);
+    Attached {
+        tty: session.tty,
+        output: reader.stream(),
+        input: Box::new(Typing { name, write: Some(write), matcher, detached }),
+    }
+}
+
+struct Reader {
+    name: String,
+    read: ReadHalf<Wire>,
+    pending: Option<Bytes>,
+    demux: Option<Demux>,
+    ready: std::vec::IntoIter<Output>,
+    was_detached: tokio::sync::watch::Receiver<bool>,
+    is_over: bool,
+}
+
+impl Reader {
+    fn stream(self) -> BoxStream<Output> {
+        Box::pin(stream::unfold(self, |mut reader| async move { reader.next().await.map(|step| (step, reader)) }))
+    }
+
+    async fn next(&mut self) -> Option<Result<Output>> {
+        loop {
+            if let Some(output) = self.ready.next() {
+                return Some(Ok(output));
+            }
+            if self.is_over {
+                return None;
+            }
+            let bytes = match self.pending.take() {
+                Some(bytes) => bytes,
+                None => {
+                    let mut buffer = BytesMut::with_capacity(BUFFER);
+                    match self.read.read_buf(&mut buffer).await {
+                        Ok(0) => return self.end(),
+                        Ok(_) => buffer.freeze(),
+                        // A daemon that is done may reset instead of closing: what it had to say has come.
+                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return self.end(),
+                        Err(error) => {
+                            return self.fail(format!(
+                                "the connection to {} was cut: {}",
+                                self.name,
+                                dial::plain(&error)
+                            ));
+                        }
+                    }
+                }
+            };
+            if let Err(failed) = self.take(bytes) {
+                return Some(Err(failed));
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: Bytes) -> Result<()> {
+        let Some(demux) = &mut self.demux else {
+            self.ready = vec![Output::Bytes(StreamKind::Stdout, bytes)].into_iter();
+            return Ok(());
+        };
+        let (mut outputs, mut complaint) = (Vec::new(), Vec::new());
+        let fed = demux.feed(bytes, |piece| match piece.channel {
+            Channel::Stream(kind) if !piece.bytes.is_empty() => outputs.push(Output::Bytes(kind, piece.bytes)),
+            Channel::Stream(_) => {}
+            Channel::SystemError => complaint.extend_from_slice(&piece.bytes),
+        });
+        self.ready = outputs.into_iter();
+        let failed = |message: String| EngineError::new(Class::Internal, &self.name, message);
+        if !complaint.is_empty() {
+            self.is_over = true;
+            return Err(failed(error::one_line(&String::from_utf8_lossy(&complaint))));
+        }
+        fed.map_err(|bad| {
+            self.is_over = true;
+            failed(format!("{}: {bad}", self.name))
+        })
+    }
+
+    fn end(&mut self) -> Option<Result<Output>> {
+        self.is_over = true;
+        if *self.was_detached.borrow() {
+            return Some(Ok(Output::Detached));
+        }
+        if self.demux.as_ref().is_some_and(|demux| !demux.is_between_frames()) {
+            return self.fail(format!("the connection to {} was cut in the middle of its output", self.name));
+        }
+        None
+    }
+
+    fn fail(&mut self, message: String) -> Option<Result<Output>> {
+        self.is_over = true;
+        Some(Err(EngineError::new(Class::Unavailable, &self.name, message)))
+    }
+}
+
+struct Typing {
+    name: String,
+    /// `None` after the end of input.
+    write: Option<WriteHalf<Wire>>,
+    /// The daemon watches for the keys itself; this tells an end that they made from any other.
+    matcher: Matcher,
+    detached: tokio::sync::watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Input for Typing {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let Some(write) = &mut self.write else { return Err(cut(&self.name)) };
+        if self.matcher.feed(&bytes).detach {
+            let _ = self.detached.send(true);
+        }
+        let written = async {
+            write.write_all(&bytes).await?;
+            write.flush().await
+        };
+        written.await.map_err(|_| cut(&self.name))
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let Some(mut write) = self.write.take() else { return Ok(()) };
+        // A process that ended has closed it already.
+        let _ = timeout(CLOSE, write.shutdown()).await;
+        Ok(())
+    }
+}

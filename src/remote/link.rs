@@ -1,0 +1,306 @@
+//! The connection to one daemon: which version is spoken, requests with deadlines, refusals as errors. Called by every verb of `remote`.
+//! Connections are `http`'s to keep. A call that cannot connect makes the next one agree on the version again: the daemon may be another by then.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant as Moment};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+use super::ask::{Ask, Payload};
+use super::dial;
+use super::execs::Known;
+use super::wait::Gate;
+use crate::api::compat::{self, ApiVersion, Family, Feature};
+use crate::api::error;
+use crate::api::read::Read;
+use crate::api::routes::Call;
+use crate::config::host::Endpoint;
+use crate::engine::{BoxStream, Class, EngineError, Result};
+use crate::http::{Body, Deadlines, Duplex, HttpError, Pool, ResponseBody, Target};
+
+/// The most JSON that is read of one answer: thousands of containers, and no more of a daemon that lies.
+const MAX_JSON: u64 = 64 << 20;
+/// The most that is read of a refusal.
+const MAX_REFUSAL: u64 = 64 << 10;
+/// Until a daemon says which version it speaks.
+const HELLO: Duration = Duration::from_secs(30);
+/// As long as a stream may last.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// What the daemon is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) version: ApiVersion,
+    pub(super) family: Family,
+}
+
+/// One daemon.
+pub(super) struct Link {
+    endpoint: Endpoint,
+    target: Target,
+    pool: Pool,
+    /// As shown in sentences.
+    name: String,
+    peer: Mutex<Option<Peer>>,
+    /// One asks for the version, the others wait for its answer.
+    hello: tokio::sync::Mutex<()>,
+    /// Keeps starts behind waits that are on their way.
+    pub(super) gate: Gate,
+    /// Exec sessions made here.
+    pub(super) execs: Known,
+}
+
+/// An answer whose body has not been read.
+pub(super) struct Opened {
+    pub(super) headers: HeaderMap,
+    pub(super) body: BoxStream<Bytes>,
+}
+
+impl Link {
+    pub(super) fn new(endpoint: Endpoint) -> Result<Arc<Self>> {
+        let (dialer, target) = dial::route(&endpoint)?;
+        Ok(Arc::new(Self {
+            name: endpoint.to_string(),
+            target,
+            pool: Pool::new(dialer),
+            endpoint,
+            peer: Mutex::default(),
+            hello: tokio::sync::Mutex::default(),
+            gate: Gate::default(),
+            execs: Known::default(),
+        }))
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Who is there, asked once for as long as connections can be made.
+    pub(super) async fn peer(&self) -> Result<Peer> {
+        if let Some(peer) = self.known_peer() {
+            return Ok(peer);
+        }
+        let _turn = self.hello.lock().await;
+        if let Some(peer) = self.known_peer() {
+            return Ok(peer);
+        }
+        let peer = timeout(HELLO, self.ask_who()).await.unwrap_or_else(|_| Err(dial::silent(&self.endpoint)))?;
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
+        tracing::info!("{}: {} speaks API {}", self.name, peer.family.as_str(), peer.version);
+        Ok(peer)
+    }
+
+    /// Whether the daemon's version has something.
+    pub(super) async fn has(&self, feature: Feature) -> Result<bool> {
+        Ok(self.peer().await?.version.has(feature))
+    }
+
+    /// # Errors
+    /// `Unsupported` when the daemon's version has not got it.
+    pub(super) async fn need(&self, feature: Feature) -> Result<()> {
+        let peer = self.peer().await?;
+        if peer.version.has(feature) {
+            return Ok(());
+        }
+        let (name, what, version) = (&self.name, feature.name(), peer.version);
+        Err(EngineError::unsupported(format!("{name}: {what} needs a newer daemon: it speaks API {version}")))
+    }
+
+    fn known_peer(&self) -> Option<Peer> {
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask_who(&self) -> Result<Peer> {
+        let answer = self.exchange("/_ping", Ask::new(Call::Ping), Deadlines::idle(HELLO)).await?;
+        let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let newest = text("api-version").and_then(|version| ApiVersion::parse(&version));
+        let family = text("server").map_or(Family::Other, |server| Family::of(&server));
+        let (status, kind) =
+            (answer.status().as_u16(), text("content-type").unwrap_or_else(|| "no content type".to_owned()));
+        self.whole(answer, MAX_REFUSAL).await?;
+        if let Some(newest) = newest.filter(|newest| *newest <= compat::NEWEST) {
+            return self.agreed(newest, None, family);
+        }
+        // A daemon that does not say, or one newer than this program: its own words on what it still understands.
+        let stranger = || {
+            let kind = error::one_line(&kind);
+            let message =
+                format!("{} does not answer as a docker daemon does: HTTP status {status}, {kind}", self.name);
+            EngineError::new(Class::Internal, &self.name, message)
+                .with_hint("is this the address of a docker or podman API?")
+        };
+        let answer = self.exchange("/version", Ask::new(Call::Version), Deadlines::idle(HELLO)).await?;
+        let bytes = self.whole(answer, MAX_REFUSAL).await.map_err(|_| stranger())?;
+        let doc: Value = serde_json::from_slice(&bytes).map_err(|_| stranger())?;
+        let said = |key: &str| doc.some_text(key).and_then(|version| ApiVersion::parse(&version));
+        let newest = newest.or_else(|| said("ApiVersion")).ok_or_else(stranger)?;
+        self.agreed(newest, said("MinAPIVersion"), family)
+    }
+
+    fn agreed(&self, newest: ApiVersion, oldest: Option<ApiVersion>, family: Family) -> Result<Peer> {
+        match compat::agree(newest, oldest) {
+            Ok(version) => Ok(Peer { version, family }),
+            Err(why) => Err(EngineError::unsupported(format!("{}: {why}", self.name))),
+        }
+    }
+
+    /// Asks, and reads the answer as JSON; an empty answer is null.
+    pub(super) async fn json(&self, ask: Ask) -> Result<Value> {
+        let bytes = self.bytes(ask).await?;
+        self.parse(&bytes)
+    }
+
+    /// The same, and the text as it came.
+    pub(super) async fn raw_json(&self, ask: Ask) -> Result<(Value, Option<Box<RawValue>>)> {
+        let bytes = self.bytes(ask).await?;
+        let value = self.parse(&bytes)?;
+        Ok((value, serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Asks where only success matters.
+    pub(super) async fn done(&self, ask: Ask) -> Result<()> {
+        self.bytes(ask).await.map(drop)
+    }
+
+    /// Asks where only the head matters.
+    pub(super) async fn head(&self, ask: Ask) -> Result<HeaderMap> {
+        let deadlines = Deadlines::idle(ask.patience);
+        let answer = self.accepted(ask, deadlines).await?;
+        let headers = answer.headers().clone();
+        self.whole(answer, MAX_REFUSAL).await?;
+        Ok(headers)
+    }
+
+    /// Asks with an archive: as long as it moves, it may take its time.
+    pub(super) async fn done_archive(&self, ask: Ask) -> Result<()> {
+        let deadlines = Deadlines::idle(ask.patience);
+        let answer = self.accepted(ask, deadlines).await?;
+        self.whole(answer, MAX_REFUSAL).await.map(drop)
+    }
+
+    async fn bytes(&self, ask: Ask) -> Result<Bytes> {
+        let deadlines = Deadlines { idle: None, total: Some(ask.patience.min(YEAR)) };
+        let answer = self.accepted(ask, deadlines).await?;
+        self.whole(answer, MAX_JSON).await
+    }
+
+    /// Asks for a stream: the deadline is for its head alone.
+    pub(super) async fn open(&self, ask: Ask) -> Result<Opened> {
+        let patience = ask.patience.min(YEAR);
+        let accepted = self.accepted(ask, Deadlines::NONE);
+        let answer = timeout(patience, accepted).await.unwrap_or_else(|_| Err(dial::silent(&self.endpoint)))?;
+        let (head, body) = answer.into_parts();
+        let endpoint = self.endpoint.clone();
+        let body = body.map(move |piece| piece.map_err(|error| dial::explain(&endpoint, error)));
+        Ok(Opened { headers: head.headers, body: Box::pin(body) })
+    }
+
+    /// Asks for a stream in which a long silence is the end: archives.
+    pub(super) async fn open_archive(&self, ask: Ask) -> Result<Opened> {
+        let deadlines = Deadlines::idle(ask.patience);
+        let answer = self.accepted(ask, deadlines).await?;
+        let (head, body) = answer.into_parts();
+        let endpoint = self.endpoint.clone();
+        let body = body.map(move |piece| piece.map_err(|error| dial::explain(&endpoint, error)));
+        Ok(Opened { headers: head.headers, body: Box::pin(body) })
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Value> {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(bytes).map_err(|error| {
+            let message = format!("{} answers with something that is no JSON", self.name);
+            EngineError::new(Class::Internal, &self.name, message).caused_by(&error)
+        })
+    }
+
+    async fn whole(&self, answer: Response<ResponseBody>, max: u64) -> Result<Bytes> {
+        answer.into_body().collect(max).await.map_err(|error| dial::explain(&self.endpoint, error))
+    }
+
+    /// Sends with the agreed version and turns refusals into errors.
+    async fn accepted(&self, ask: Ask, deadlines: Deadlines) -> Result<Response<ResponseBody>> {
+        let target = self.versioned(&ask).await?;
+        let name = ask.name.clone();
+        let answer = self.exchange(&target, ask, deadlines).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(answer, &name).await) }
+    }
+
+    /// Path and query under the agreed version.
+    pub(super) async fn versioned(&self, ask: &Ask) -> Result<String> {
+        Ok(format!("/v{}{}", self.peer().await?.version, ask.target()))
+    }
+
+    async fn refusal(&self, answer: Response<ResponseBody>, subject: &str) -> EngineError {
+        let status = answer.status().as_u16();
+        // Where the body does not come, the status alone says enough.
+        let body = timeout(HELLO, self.whole(answer, MAX_REFUSAL)).await;
+        let refused = error::from_wire(status, subject, &body.ok().and_then(Result::ok).unwrap_or_default());
+        compat::reclass(self.known_peer().map_or(Family::Other, |peer| peer.family), status, refused)
+    }
+
+    async fn exchange(&self, target: &str, ask: Ask, deadlines: Deadlines) -> Result<Response<ResponseBody>> {
+        let request = self.request(target, ask)?;
+        let answer = self.pool.request(&self.target, request, deadlines).await;
+        answer.map_err(|error| self.lost(error))
+    }
+
+    /// A connection of its own, for what is not HTTP after the first answer.
+    pub(super) async fn dial(&self) -> Result<Box<dyn Duplex>> {
+        let dialled = self.pool.dialer().dial(&self.target).await;
+        dialled.map(|dialled| dialled.stream).map_err(|error| self.lost(error))
+    }
+
+    fn lost(&self, error: HttpError) -> EngineError {
+        if !matches!(error, HttpError::TooLarge { .. } | HttpError::Sending { .. }) {
+            *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        dial::explain(&self.endpoint, error)
+    }
+
+    fn request(&self, target: &str, ask: Ask) -> Result<Request<Body>> {
+        let method = Method::from_bytes(ask.method().as_bytes()).unwrap_or(Method::GET);
+        let (body, kind) = match ask.payload {
+            Payload::Empty => (Body::empty(), None),
+            Payload::Json(bytes) => (Body::bytes(bytes), Some("application/json")),
+            Payload::Tar(upload) => (Body::stream(upload), Some("application/x-tar")),
+        };
+        let bad = |name: &str| EngineError::new(Class::Invalid, name, format!("{name:?} cannot be asked for"));
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = target.parse().map_err(|_| bad(&ask.name))?;
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("orlop/", env!("CARGO_PKG_VERSION"))));
+        if let Some(kind) = kind {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        for (name, value) in ask.headers {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).map_err(|_| bad(&ask.name))?);
+        }
+        Ok(request)
+    }
+
+    /// What `Host:` says.
+    pub(super) fn host_header(&self) -> String {
+        self.target.host_header()
+    }
+
+    /// How long a small question takes.
+    pub(super) async fn ping(&self) -> Result<Duration> {
+        let start = Moment::now();
+        let answer = self.exchange("/_ping", Ask::new(Call::Ping), Deadlines::idle(HELLO)).await?;
+        self.whole(answer, MAX_REFUSAL).await?;
+        Ok(start.elapsed())
+    }
+}

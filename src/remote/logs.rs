@@ -1,0 +1,170 @@
+//! Log lines. Called by `containers`. Timestamps are always asked for: they are shown by faces or not, and they are what a cut stream is taken
+//! up again by, without repeating or losing a line.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, sleep};
+
+use super::ask::Ask;
+use super::containers::missing;
+use super::link::Link;
+use super::resume::Resume;
+use crate::api::from_wire;
+use crate::api::log_lines::{Framing, LogLines};
+use crate::api::routes::{Call, Query};
+use crate::api::time;
+use crate::engine::container::Status;
+use crate::engine::{BoxStream, Class, EngineError, LogChunk, LogStream, LogsQuery, Result};
+
+/// Between two tries to go on, and how long they go on without success.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+const GIVE_UP: Duration = Duration::from_secs(60);
+/// Until a daemon has looked for the first line.
+const HEAD: Duration = Duration::from_secs(120);
+
+pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &LogsQuery, tty: bool) -> Result<LogStream> {
+    if !query.stdout && !query.stderr {
+        let message = "Bad parameters: you must choose at least one stream";
+        return Err(EngineError::new(Class::Invalid, ctr, message));
+    }
+    let framing = if tty { Framing::Raw } else { Framing::Framed };
+    let mut tail = Tail {
+        link: Arc::clone(link),
+        ctr: ctr.to_owned(),
+        query: query.clone(),
+        framing,
+        lines: LogLines::new(framing),
+        body: Box::pin(stream::empty()),
+        resume: Resume::default(),
+        wait: FIRST_RETRY,
+        is_over: false,
+    };
+    tail.body = tail.ask(None).await?;
+    Ok(Box::pin(stream::unfold(tail, |mut tail| async move { tail.next().await.map(|chunk| (chunk, tail)) })))
+}
+
+struct Tail {
+    link: Arc<Link>,
+    ctr: String,
+    query: LogsQuery,
+    framing: Framing,
+    lines: LogLines,
+    body: BoxStream<Bytes>,
+    resume: Resume,
+    /// Before the next try.
+    wait: Duration,
+    is_over: bool,
+}
+
+impl Tail {
+    async fn ask(&mut self, since_ns: Option<i64>) -> Result<BoxStream<Bytes>> {
+        let query = self.query.clone();
+        let since = since_ns.and_then(time::from_ns).or(query.since);
+        // The tail was for the beginning.
+        let tail = match (since_ns, query.tail) {
+            (Some(_), _) | (None, None) => "all".to_owned(),
+            (None, Some(n)) => n.to_string(),
+        };
+        let words = Query::default()
+            .with("timestamps", 1)
+            .flag("stdout", query.stdout)
+            .flag("stderr", query.stderr)
+            .flag("follow", query.follow)
+            .with("tail", tail)
+            .with_some("since", since.map(unix))
+            .with_some("until", query.until.map(unix));
+        let ask = Ask::about(Call::ContainerLogs, &self.ctr).query(words).patient(HEAD);
+        Ok(self.link.open(ask).await.map_err(|refused| missing(refused, &self.ctr))?.body)
+    }
+
+    async fn next(&mut self) -> Option<Result<LogChunk>> {
+        while !self.is_over {
+            let step = match self.body.next().await {
+                Some(Ok(bytes)) => self.took(bytes),
+                None => self.ended().await,
+                Some(Err(error)) if self.query.follow && error.class == Class::Unavailable => self.again(error).await,
+                Some(Err(error)) => Err(error),
+            };
+            match step {
+                Ok(chunk) if chunk.entries.is_empty() => {}
+                Ok(chunk) => {
+                    self.wait = FIRST_RETRY;
+                    return Some(Ok(chunk));
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
+    fn took(&mut self, bytes: Bytes) -> Result<LogChunk> {
+        let chunk = self.lines.feed(bytes);
+        let chunk = chunk
+            .map_err(|bad| EngineError::new(Class::Internal, &self.ctr, format!("{}: {bad}", self.link.name())))?;
+        Ok(self.resume.take(chunk))
+    }
+
+    /// The daemon closed the stream. Followed, that is the end only if the container has ended: a restart is gone on with.
+    async fn ended(&mut self) -> Result<LogChunk> {
+        if let Some(said) = self.lines.complaint() {
+            return Err(EngineError::new(Class::Internal, &self.ctr, said));
+        }
+        if self.query.follow && self.query.until.is_none() && self.goes_on().await? {
+            let closed = format!("{} closed the log of {}", self.link.name(), self.ctr);
+            // Half a line that has come will come again as a whole.
+            return self.again(EngineError::new(Class::Unavailable, &self.ctr, closed)).await;
+        }
+        self.is_over = true;
+        let rest = self.lines.finish();
+        Ok(self.resume.take(rest))
+    }
+
+    async fn goes_on(&mut self) -> Result<bool> {
+        match self.link.json(Ask::about(Call::ContainerInspect, &self.ctr)).await {
+            Ok(doc) => {
+                let status = from_wire::container::detail(&doc, None).state.status;
+                Ok(matches!(status, Status::Running | Status::Paused | Status::Restarting))
+            }
+            Err(error) if error.class == Class::NotFound => Ok(false),
+            // The daemon went away together with its streams: the container may live.
+            Err(error) if error.class == Class::Unavailable => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tries to take it up again; gives the first error when that fails for too long. A daemon that closes at once each time is not stormed.
+    async fn again(&mut self, first: EngineError) -> Result<LogChunk> {
+        tracing::info!("the log of {} is taken up again: {first}", self.ctr);
+        let end = Instant::now() + GIVE_UP;
+        loop {
+            sleep(self.wait).await;
+            self.wait = (self.wait * 2).min(LAST_RETRY);
+            match self.reopen().await {
+                Ok(()) => return Ok(LogChunk::default()),
+                Err(error) if error.class == Class::Unavailable && Instant::now() < end => {}
+                Err(error) if error.class == Class::Unavailable => return Err(first),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<()> {
+        self.body = self.ask(self.resume.since_ns()).await?;
+        self.lines = LogLines::new(self.framing);
+        self.resume.asked_again();
+        Ok(())
+    }
+}
+
+/// Unix seconds with nanoseconds.
+pub(super) fn unix(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
+}
