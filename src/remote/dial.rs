@@ -105,6 +105,8 @@ pub(super) fn explain(endpoint: &Endpoint, error: HttpError) -> EngineError {
             let why = source.to_string();
             new(Class::Invalid, format!("cannot send to {endpoint}: {}", crate::api::error::one_line(&why)))
         }
+        HttpError::PlainHttp { .. } => new(Class::Invalid, format!("{endpoint} speaks plain HTTP, not TLS"))
+            .with_hint("leave DOCKER_TLS_VERIFY away, or have the daemon use TLS"),
         other @ (HttpError::Address { .. } | HttpError::Setting(_) | HttpError::Proxy { .. }) => {
             new(Class::Invalid, other.to_string())
         }

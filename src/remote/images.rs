@@ -14,7 +14,7 @@ use super::ask::{Ask, LONG, Payload};
 use super::dial;
 use super::link::{Link, Opened};
 use super::transfer::{self, Upload};
-use crate::api::compat::Feature;
+use crate::api::compat::{Family, Feature};
 use crate::api::error::one_line;
 use crate::api::from_wire::image as wire;
 use crate::api::from_wire::progress::{self, Objects};
@@ -137,6 +137,11 @@ impl Images for Remote {
     async fn import(&self, archive: Reader, options: &ImportImage, progress: Progress) -> Result<LoadedImage> {
         let (repository, tag) = split(options.reference.as_deref().unwrap_or(""));
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        // Podman takes the tag with the name, and drops it elsewhere.
+        let (repository, tag) = match self.link.peer().await?.family {
+            Family::Podman => (options.reference.as_deref().unwrap_or(""), ""),
+            _ => (repository, tag),
+        };
         let mut query = Query::default()
             .with("fromSrc", "-")
             .with_some("repo", some(repository))
