@@ -39,10 +39,9 @@ pub fn logs(bench: &mut Bench) {
             came = count_lines(bench.command(engine).args(["logs", "chatty"]));
             start.elapsed()
         });
-        assert_eq!(came, n_lines, "{engine:?} lost lines");
-        let line = |sample: super::measure::Sample| {
-            Line::new(engine.name(), sample.wall.as_secs_f64()).cpu(sample.cpu.as_secs_f64())
-        };
+        let name = told(engine, came, n_lines);
+        let line =
+            |sample: super::measure::Sample| Line::new(&name, sample.wall.as_secs_f64()).cpu(sample.cpu.as_secs_f64());
         intake.push(line(taken));
         back.push(line(read));
         let tails = (0..5).map(|_| ms(run(bench.command(engine).args(["logs", "--tail", "10", "chatty"]))));
@@ -54,6 +53,15 @@ pub fn logs(bench: &mut Bench) {
     bench.table.row(&format!("log intake of {millions} M lines of 100 bytes, run to exit"), "s", &intake);
     bench.table.row("`logs` of them", "s", &back);
     bench.table.row("`logs --tail 10` of them", "ms", &tail);
+}
+
+/// Who, and what it lost: a figure for less work must say so. Ours may lose nothing.
+fn told(engine: Engine, came: u64, wanted: u64) -> String {
+    assert!(engine != Engine::Orlop || came == wanted, "{came} of {wanted} lines came back");
+    match came == wanted {
+        true => engine.name().to_owned(),
+        false => format!("{} (only {:.0} % of the lines)", engine.name(), came as f64 / wanted as f64 * 100.0),
+    }
 }
 
 fn write_lines(path: &std::path::Path, n_lines: u64) {
@@ -98,8 +106,8 @@ pub fn follow(bench: &mut Bench) {
             came = count_lines(bench.command(engine).args(["logs", "-f", "fast"]));
             start.elapsed()
         });
-        assert_eq!(came, FOLLOW_RATE * FOLLOW_SECONDS, "{engine:?} lost lines");
-        lines.push(Line::new(engine.name(), sample.cpu.as_secs_f64()));
+        let name = told(engine, came, FOLLOW_RATE * FOLLOW_SECONDS);
+        lines.push(Line::new(&name, sample.cpu.as_secs_f64()));
         bench.as_engine(engine, || run(bench.command(engine).args(["rm", "-f", "fast"])));
     }
     let alone = writer_alone(bench, emit);

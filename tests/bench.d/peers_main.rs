@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "../pty/driver.rs"]
-#[allow(dead_code)] // the tests use the rest
 mod driver;
 mod engine;
 mod logs;

@@ -123,9 +123,11 @@ fn starts(report: &mut Report<'_>) {
     report.say("bytes to the first useful frame", "bytes", bytes as f64);
 }
 
-/// The row that the bar before the selection is in.
-fn selected_row(screen: &vt100::Screen) -> Option<u16> {
-    (0..40).find(|row| screen.cell(*row, 1).is_some_and(|cell| cell.contents() == "▌"))
+/// The name in the row with the bar before it; the row itself may stay where it is, while the list scrolls.
+fn selected(screen: &vt100::Screen) -> Option<String> {
+    let at = |row, col| screen.cell(row, col).map(vt100::Cell::contents);
+    let row = (0..40).find(|row| at(*row, 1) == Some("▌"))?;
+    (3..12).map(|col| at(row, col)).collect()
 }
 
 fn keys(report: &mut Report<'_>, tty: &mut Tty) {
@@ -133,7 +135,7 @@ fn keys(report: &mut Report<'_>, tty: &mut Tty) {
     let mut times = Vec::new();
     for index in 0..N_KEYS {
         tty.write(if index < N_KEYS / 2 { "j" } else { "k" });
-        times.push(ms(tty.wait_change(selected_row).expect("the selection moves")));
+        times.push(ms(tty.wait_change(selected).expect("the selection moves")));
         // As fast as keys repeat.
         tty.pump(Duration::from_millis(33));
     }

@@ -1,4 +1,6 @@
-//! A pseudo-terminal with a program on it: types, reads the screen through an emulator, waits with deadlines. Used by the terminal tests.
+//! A pseudo-terminal with a program on it: types, reads the screen through an emulator, waits with deadlines. Used by the terminal tests
+//! and the benchmark.
+#![allow(dead_code)] // each of them needs its part
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -153,7 +155,6 @@ impl Tty {
     }
 
     /// Reads until what `look` sees is another thing than before; how long that took. `None` when it never was.
-    #[allow(dead_code)] // for the benchmark; the tests wait for what they name
     pub(crate) fn wait_change<T: PartialEq>(&mut self, look: impl Fn(&vt100::Screen) -> T) -> Option<Duration> {
         let (start, before) = (Instant::now(), look(self.emulator.screen()));
         while start.elapsed() < PATIENCE {
@@ -165,7 +166,6 @@ impl Tty {
         None
     }
 
-    #[allow(dead_code)] // for the benchmark
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
