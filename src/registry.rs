@@ -37,6 +37,9 @@ mod search;
 mod suggest;
 mod url;
 
+#[cfg(test)]
+mod tests;
+
 pub use blob::BlobStream;
 pub use client::{Client, Options};
 pub use error::RegistryError;

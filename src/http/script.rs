@@ -227,10 +227,15 @@ async fn write_answer(
     }
 }
 
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Received> {
+async fn read_request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<Received> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
+        // The first byte of a TLS session: whoever tries that is told as any HTTP server tells it.
+        if head == [0x16] {
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.ok()?;
+            return None;
+        }
     }
     let text = String::from_utf8(head).unwrap();
     let mut lines = text.lines();

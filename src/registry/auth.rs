@@ -150,7 +150,7 @@ pub(super) async fn ask(
     scope: &str,
     keep: Keep,
 ) -> Result<Granted> {
-    let (uri, target) = realm_of(hosts, endpoint, realm)?;
+    let (uri, target) = realm_of(hosts, &endpoint.target, realm)?;
     let request = match credentials {
         Credentials::IdentityToken(token) => by_refresh(&uri, service, scope, token)?,
         _ => by_query(&uri, service, scope, credentials, keep)?,
@@ -170,14 +170,15 @@ pub(super) async fn ask(
     })
 }
 
-fn realm_of(hosts: &Hosts, endpoint: &Endpoint, realm: &str) -> Result<(Uri, Target)> {
+/// Where the token server of `registry` is, when credentials may go there.
+pub(super) fn realm_of(hosts: &Hosts, registry: &Target, realm: &str) -> Result<(Uri, Target)> {
     let wrong = |why: &str| {
-        let message = format!("{}: its token server {:?} {why}", endpoint.target, shown(realm));
-        RegistryError::new(Class::Forbidden, &endpoint.target, message)
+        let message = format!("{}: its token server {:?} {why}", registry, shown(realm));
+        RegistryError::new(Class::Forbidden, registry, message)
     };
     let uri: Uri = realm.parse().map_err(|_| wrong("is no address"))?;
     let target = Target::of(&uri).map_err(|_| wrong("is no address"))?;
-    let is_downgrade = matches!((&endpoint.target, &target), (Target::Tls { .. }, Target::Tcp { .. }));
+    let is_downgrade = matches!((registry, &target), (Target::Tls { .. }, Target::Tcp { .. }));
     if is_downgrade && !hosts.registries.is_insecure(&target.host_header()) {
         return Err(wrong("has no TLS, so no credentials are sent there")
             .hint("name it in insecure-registries if that is meant"));

@@ -14,7 +14,10 @@ pub(super) fn join(base: &Uri, location: &str) -> Result<Uri> {
     let scheme = base.scheme_str().unwrap_or("https");
     let authority = base.authority().map_or("", |authority| authority.as_str());
     let path = base.path();
-    let whole = if location.starts_with("http://") || location.starts_with("https://") {
+    // Whatever scheme it is: who dials says which are known.
+    let has_scheme =
+        location.split_once("://").is_some_and(|(scheme, _)| scheme.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let whole = if has_scheme {
         location.to_owned()
     } else if let Some(rest) = location.strip_prefix("//") {
         format!("{scheme}://{rest}")
