@@ -615,3 +615,75 @@ async fn a_host_that_is_not_there_is_refused_and_one_stays() {
     let stays = person.screen.wait_for("web-1").await;
     assert!(stays.lines().next().unwrap().contains("test"), "{stays}");
 }
+
+impl Person {
+    /// Lets the fake's time pass until the screen shows this.
+    async fn pass_time_until(&mut self, shown: &str) {
+        for _ in 0..2000 {
+            self.fake.advance(Duration::from_millis(100));
+            tokio::task::yield_now().await;
+            if self.screen.wait_for("").await.contains(shown) {
+                return;
+            }
+        }
+        panic!("`{shown}` does not show up:\n{}", self.screen.text());
+    }
+}
+
+#[tokio::test]
+async fn a_pull_shows_its_layers_is_cancelled_and_goes_on() {
+    let mut person = Person::scripted().await;
+    person.press("2 p").await;
+    person.sees("Pull an image");
+    person.write("debian:13").await;
+    person.screen.type_on(b"\r");
+    person.pass_time_until("fetching").await;
+    for text in ["pulling debian:13", "1f7ce2fa46ab", "present", "█", "leave it in the background"] {
+        person.sees(text);
+    }
+    person.screen.type_on(b"x");
+    person.screen.wait_for("○ pulling debian:13").await;
+    person.sees("cancelled");
+    person.screen.type_on(b"r");
+    person.screen.wait_for("▸ pulling debian:13").await;
+    // The list can be left: the footer goes on telling.
+    person.screen.type_on(b"\x1b");
+    person.screen.wait_gone("Jobs").await;
+    person.sees("pulling debian:13");
+    person.pass_time_until("pulled debian:13").await;
+    person.screen.rest().await;
+    assert!(person.fake.images().inspect("debian:13").await.is_ok());
+    person.press("J").await;
+    person.sees("✓ pulling debian:13");
+}
+
+#[tokio::test]
+async fn a_pull_that_is_refused_says_why() {
+    let mut person = Person::scripted().await;
+    person.press("2 p").await;
+    person.write("team/missing\r").await;
+    person.screen.wait_for("pull access denied").await;
+    person.sees("login");
+}
+
+#[tokio::test]
+async fn a_registry_is_searched_and_what_is_found_is_pulled() {
+    let mut person = Person::scripted().await;
+    person.press("A s").await;
+    person.write("nginx\r").await;
+    person.screen.wait_for("Found for nginx").await;
+    person.sees("official · Official build of Nginx.");
+    person.press("j").await;
+    person.screen.type_on(b"\r");
+    person.pass_time_until("pulling nginx/nginx-ingress").await;
+}
+
+#[tokio::test]
+async fn an_image_is_pushed() {
+    let mut person = Person::scripted().await;
+    person.press("2 u").await;
+    person.sees("Push an image");
+    person.screen.type_on(b"\r");
+    person.pass_time_until("✓ pushing").await;
+    person.sees("exists");
+}

@@ -16,6 +16,7 @@ mod execs;
 mod images;
 mod program;
 mod queue;
+mod registry;
 mod select;
 mod shell;
 mod system;

@@ -121,6 +121,10 @@ pub enum Action {
 
     Tag,
     SaveImage,
+    Pull,
+    Push,
+    SearchRegistry,
+    Jobs,
 
     NextTab,
     PreviousTab,
@@ -231,6 +235,7 @@ impl Action {
                 | Self::Limits
                 | Self::Tag
                 | Self::AddImage
+                | Self::Pull
         )
     }
 }
@@ -272,6 +277,8 @@ rows! {
     }
     Images {
         Action::New, "image.run", ["n"], 1, "run", "Run this image", if has_image;
+        Action::Pull, "image.pull", ["p"], 2, "pull", "Fetch an image from its registry, or a newer one of that name";
+        Action::Push, "image.push", ["u"], 0, "push", "Send the image to its registry", if has_image;
         Action::Tag, "image.tag", ["t"], 3, "tag", "Give the image another name", if has_image;
         Action::Remove, "image.remove", ["x", "del"], 5, "remove", "Remove, after a dialog that says what goes", if has_image;
         Action::Prune, "image.prune", ["X"], 6, "prune", "Remove images without a name that nothing uses";
@@ -343,6 +350,8 @@ rows! {
         Action::ShowTab(Tab::Inspect), "inspect", ["i"], 0, "inspect", "Show everything as a tree", if has_subject;
         Action::ShowTab(Tab::Summary), "summary", ["d"], 0, "summary", "Show what matters", if has_subject;
         Action::AddImage, "image.add", ["A"], 19, "add image", "Bring an image in: load an archive, import a root file system, or make one from this host";
+        Action::SearchRegistry, "image.search", [], 0, "search", "Look for an image in a registry";
+        Action::Jobs, "jobs", ["J"], 0, "jobs", "What is being done in the background: progress, cancel, go on";
         Action::Copy, "copy", ["c"], 0, "copy", "Copy id, name or the equivalent command", if has_subject;
         Action::Save, "save", ["ctrl-s"], 0, "save", "Save what the page shows to a file";
         Action::Up, "move.up", ["k", "up"], 0, "up", "Up";

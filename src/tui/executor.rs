@@ -7,6 +7,7 @@
 mod lines;
 mod logs;
 mod questions;
+mod registry;
 mod sessions;
 mod work;
 
@@ -126,6 +127,7 @@ impl Executor {
             Command::Top(subject) => self.ask(questions::top(self.engine(), subject)),
             Command::LastLines(subject) => self.ask(questions::last_lines(self.engine(), subject)),
             Command::Sizes(ids) => self.ask(questions::sizes(self.engine(), ids)),
+            Command::SearchRegistry(term) => self.ask(registry::search(self.engine(), term)),
             Command::CompletePath(typed) => self.ask(questions::paths(typed)),
             Command::SaveText { path, text } => self.ask(questions::save_text(path, text)),
             Command::Watch(ids) => drop(self.watched.send_replace(ids)),

@@ -36,6 +36,12 @@ impl Headless {
 
     /// Types the bytes as a terminal would send them and lets the screen come to rest.
     pub async fn type_bytes(&mut self, bytes: &[u8]) {
+        self.type_on(bytes);
+        self.rest().await;
+    }
+
+    /// Types without waiting for what it leads to.
+    pub fn type_on(&mut self, bytes: &[u8]) {
         let mut parser = Parser::default();
         let mut inputs = Vec::new();
         parser.feed(bytes, &mut inputs);
@@ -45,7 +51,6 @@ impl Headless {
             self.app.settle();
             self.collect();
         }
-        self.rest().await;
     }
 
     pub fn resize(&mut self, cols: u16, rows: u16) {

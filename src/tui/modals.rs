@@ -2,6 +2,7 @@
 
 mod boxes;
 mod forms;
+mod jobs;
 mod lists;
 
 use ratatui::buffer::Buffer;
@@ -24,6 +25,7 @@ pub fn paint(model: &Model, areas: &Areas, buf: &mut Buffer) -> Option<Position>
             Layer::Palette(palette) => lists::palette(model, palette, areas.body, buf),
             Layer::Help(help) => lists::help(model, help, areas.body, buf),
             Layer::Prompt(prompt) => forms::prompt(model, prompt, areas.body, buf),
+            Layer::Jobs(list) => jobs::paint(model, list, areas.body, buf),
             Layer::Form(form) => forms::form(model, form, areas.body, buf),
         };
     }

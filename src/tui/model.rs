@@ -13,7 +13,7 @@ pub mod news;
 pub mod rows;
 pub mod usage;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::{Access, EngineError, EngineInfo, Event, HostEntry};
@@ -21,7 +21,7 @@ use crate::engine::{Access, EngineError, EngineInfo, Event, HostEntry};
 use self::containers::{Column, SortKey};
 use self::detail::Detail;
 use self::layers::Layer;
-use self::news::{Job, Toast};
+use self::news::{Job, PastJob, Toast};
 use self::rows::{ContainerRow, EventRow, ImageRow, NetworkRow, VolumeRow};
 use self::usage::Usage;
 use super::action::Scope;
@@ -168,6 +168,8 @@ pub struct Model {
     pub filter_edit: Option<(LineEdit, Option<String>)>,
 
     pub jobs: Vec<Job>,
+    /// Newest first.
+    pub past_jobs: VecDeque<PastJob>,
     pub toasts: Vec<Toast>,
     pub last_error: Option<EngineError>,
     pub next_id: u64,
@@ -241,6 +243,7 @@ impl Model {
             layers: Vec::new(),
             filter_edit: None,
             jobs: Vec::new(),
+            past_jobs: VecDeque::new(),
             toasts: Vec::new(),
             last_error: None,
             next_id: 1,

@@ -59,6 +59,8 @@ pub enum Msg {
         answer: Answer<Vec<crate::engine::LogChunk>>,
     },
     Saved(Result<PathBuf, String>),
+    /// What a registry has for a term.
+    FoundImages(String, Answer<Vec<crate::engine::FoundImage>>),
 
     SessionOpened {
         session: u64,
@@ -170,6 +172,8 @@ pub enum Command {
     },
     StopLine(u64),
     CompletePath(String),
+    /// Asks a registry for repositories by a term.
+    SearchRegistry(String),
     SaveText {
         path: PathBuf,
         text: String,
@@ -217,6 +221,8 @@ pub enum Work {
     RemoveImages { targets: Vec<Target>, force: bool },
     SaveImages { images: Vec<String>, path: PathBuf },
     LoadImages(PathBuf),
+    Pull { reference: String },
+    Push { reference: String },
     Import { path: PathBuf, reference: Option<String>, changes: Vec<String> },
     FromHost { reference: String, paths: Vec<String> },
     CreateVolume(CreateVolume),

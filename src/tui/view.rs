@@ -498,12 +498,13 @@ fn job_line(model: &Model, area: Rect, buf: &mut Buffer) -> u16 {
     let mut x = area.x + put(buf, area.x, area.y, area.width, " ▸ ", theme.busy);
     let room = |x: u16| area.right().saturating_sub(x);
     x += put(buf, x, area.y, room(x).min(40), &format!("{}{more}", text::sanitise(&job.title)), theme.text);
-    if let Some(step) = &job.progress {
+    if let Some(step) = job.present_step() {
         let part = text::sanitise(&step.part);
         let done = units::bytes(step.done_bytes);
-        let shown = match job.ratio() {
-            Some(ratio) => format!("  {} {part} {:.0}%", step.verb, ratio * 100.0),
-            None => format!("  {} {part} {done}", step.verb),
+        let shown = match (job.ratio(), job.eta(model.tick)) {
+            (Some(ratio), Some(eta)) => format!("  {} {:.0}%, {} left", step.verb, ratio * 100.0, units::age(eta)),
+            (Some(ratio), None) => format!("  {} {part} {:.0}%", step.verb, ratio * 100.0),
+            (None, _) => format!("  {} {part} {done}", step.verb),
         };
         x += put(buf, x, area.y, room(x).min(36), &shown, theme.dim);
     }

@@ -5,14 +5,16 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::Fake;
+use super::registry;
 use super::select;
 use super::world::{Img, World, familiar};
+use crate::engine::changes::LayerFiles;
 use crate::engine::error::{Class, EngineError, Result};
 use crate::engine::event::EventKind;
 use crate::engine::filter::Filters;
 use crate::engine::image::{
-    HistoryEntry, ImageConfig, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage, PruneReport,
-    RemoveImage, RemovedImage,
+    FoundImage, HistoryEntry, ImageConfig, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage,
+    PruneReport, PullImage, PulledImage, PushImage, PushedImage, RemoveImage, RemovedImage, SearchImages,
 };
 use crate::engine::progress::{Progress, Step};
 use crate::engine::{Images, Reader};
@@ -240,6 +242,24 @@ impl Images for Fake {
         world.emit(now, EventKind::Image, "import", &id, &[("name", familiar(reference))]);
         self.tell(world);
         Ok(LoadedImage { id, references: vec![familiar(reference)], size_bytes })
+    }
+
+    async fn pull(&self, request: &PullImage, progress: Progress) -> Result<Vec<PulledImage>> {
+        Ok(vec![registry::pull(self, &request.reference, &progress).await?])
+    }
+
+    async fn push(&self, request: &PushImage, progress: Progress) -> Result<Vec<PushedImage>> {
+        Ok(vec![registry::push(self, &request.reference, &progress).await?])
+    }
+
+    async fn search(&self, query: &SearchImages) -> Result<Vec<FoundImage>> {
+        registry::search(self, &query.term).await
+    }
+
+    async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {
+        let world = self.enter(&format!("images.layer_files {image}")).await?;
+        let found = &world.images[world.find_image(image)?];
+        Ok(registry::layer_files(&found.detail.layers, &found.history))
     }
 
     async fn save(&self, images: &[String], mut to: Box<dyn std::io::Write + Send>) -> Result<()> {

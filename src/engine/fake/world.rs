@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) gone: Option<EngineError>,
     pub(super) latency: Duration,
     pub(super) calls: Vec<String>,
+    /// Bytes of the largest layer that broken pulls left, by reference.
+    pub(super) partials: BTreeMap<String, u64>,
     /// Grows with every change.
     pub(super) generation: u64,
     watchers: Vec<Waker>,

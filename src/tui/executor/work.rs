@@ -57,6 +57,8 @@ async fn do_work(engine: &Arc<dyn Engine>, out: &Outbox, id: u64, work: Work) ->
             outcome
         }
         Work::SaveImages { images, path } => save_images(engine, images, path).await,
+        Work::Pull { reference } => super::registry::pull(engine, &reference, progress()).await,
+        Work::Push { reference } => super::registry::push(engine, &reference, progress()).await,
         Work::LoadImages(path) => {
             let answer = match open(&path).await {
                 Ok(file) => engine.images().load(Box::new(file), progress()).await,

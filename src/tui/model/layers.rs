@@ -21,6 +21,16 @@ pub enum Layer {
     Pager(Pager),
     Error(ErrorBox),
     Terminal(Box<TerminalLayer>),
+    Jobs(JobsBox),
+}
+
+/// What is being done and what has been, with the parts of the one under the cursor.
+#[derive(Debug, Default)]
+pub struct JobsBox {
+    /// Running ones first, then past ones.
+    pub cursor: usize,
+    /// First part on screen.
+    pub scroll: usize,
 }
 
 /// A question before something that cannot be taken back.
@@ -87,6 +97,10 @@ pub enum Pick {
     Load,
     Import,
     FromHost,
+    AskPull,
+    AskSearch,
+    /// Pulls this reference.
+    Pull(String),
 }
 
 /// One line to fill in.
@@ -121,6 +135,9 @@ pub enum Source {
 pub enum Ask {
     Rename(Target),
     Tag(String),
+    Pull,
+    Push,
+    SearchRegistry,
     Load,
     SaveImages(Vec<String>),
     SaveText(String),

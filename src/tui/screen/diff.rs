@@ -237,7 +237,7 @@ mod tests {
     fn blanks_are_erased_and_short_gaps_written_over() {
         let check = |before: &str, after: &str, expected: &str| {
             let mut screen = Screen::new(Depth::True, Charset::Unicode);
-            let paint = |buf: &mut Buffer, text: &str| drop(buf.set_string(0, 0, text, Style::new()));
+            let paint = |buf: &mut Buffer, text: &str| buf.set_string(0, 0, text, Style::new());
             screen.frame(AREA, |buf| {
                 paint(buf, before);
                 None

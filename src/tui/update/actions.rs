@@ -76,6 +76,10 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::RawJson => layers::open_json(model),
 
         Action::Tag => ask::tag(model),
+        Action::Pull => ask::pull(model),
+        Action::Push => ask::push_image(model),
+        Action::SearchRegistry => ask::search_registry(model),
+        Action::Jobs => jobs::open(model),
         Action::SaveImage => ask::save_images(model),
 
         Action::NextTab => return step_tab(model, 1),
@@ -107,10 +111,8 @@ pub(super) fn leave(model: &mut Model) -> Vec<Command> {
 }
 
 fn cancel(model: &mut Model) -> Vec<Command> {
-    if let Some(job) = model.jobs.pop() {
-        say(model, Tone::Warning, format!("cancelled: {}", job.title));
-        model.due.lists.extend(Pane::LISTS);
-        return vec![Command::CancelJob(job.id)];
+    if let Some(last) = model.jobs.len().checked_sub(1) {
+        return jobs::cancel(model, last);
     }
     quit(model)
 }

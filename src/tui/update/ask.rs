@@ -31,6 +31,8 @@ fn menu(model: &mut Model, title: impl Into<String>, items: Vec<MenuItem>, curso
 
 pub(super) fn add_image_menu(model: &mut Model) {
     let items = vec![
+        item('p', "Pull from a registry", "by its name: debian:12, host:5000/team/app", Pick::AskPull),
+        item('s', "Search a registry", "by a word", Pick::AskSearch),
         item('l', "Load an archive", "docker save, OCI layout; plain, gzip or zstd", Pick::Load),
         item('i', "Import a root file system", "a tar of /, with any compression", Pick::Import),
         item('h', "Make one from this host", "programs of this machine with their libraries", Pick::FromHost),
@@ -212,6 +214,42 @@ pub(super) fn tag(model: &mut Model) {
             (row.handle.clone(), if row.is_dangling() { String::new() } else { row.handle.clone() });
         prompt(model, "Give the image another name", "name:tag", suggested, Source::None, Ask::Tag(handle));
     }
+}
+
+/// What to pull: the selected image's name is the proposal, everything known completes.
+pub(super) fn pull(model: &mut Model) {
+    let selected = model.images.selected().filter(|row| model.list == Pane::Images && !row.is_dangling());
+    let name = selected.map(|row| row.handle.clone()).unwrap_or_default();
+    prompt(model, "Pull an image", "name[:tag]; tab completes names known here", name, Source::Images, Ask::Pull);
+    super::layers::ask_completions(model);
+}
+
+pub(super) fn push_image(model: &mut Model) {
+    if let Some(row) = model.images.selected() {
+        let name = if row.is_dangling() { String::new() } else { row.handle.clone() };
+        prompt(model, "Push an image", "name:tag, as its registry will know it", name, Source::Images, Ask::Push);
+    }
+}
+
+pub(super) fn search_registry(model: &mut Model) {
+    let hint = "a word, or host:port/word for another registry than Docker Hub";
+    prompt(model, "Search a registry", hint, String::new(), Source::None, Ask::SearchRegistry);
+}
+
+/// What the registry has: enter pulls.
+pub(super) fn found_images(model: &mut Model, term: &str, found: Vec<crate::engine::FoundImage>) {
+    model.toasts.retain(|toast| !toast.text.starts_with("searching for"));
+    if found.is_empty() {
+        say(model, Tone::Info, format!("the registry has nothing like {term}"));
+        return;
+    }
+    let items = found.into_iter().map(|image| {
+        let official = if image.is_official { "official · " } else { "" };
+        let note = format!("★ {} · {official}{}", units::count(image.n_stars), image.description);
+        MenuItem { key: None, label: data::shown(&image.name), note: data::shown(&note), pick: Pick::Pull(image.name) }
+    });
+    let items = items.collect();
+    menu(model, format!("Found for {term}: enter pulls"), items, 0);
 }
 
 pub(super) fn load(model: &mut Model) {

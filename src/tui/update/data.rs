@@ -90,6 +90,8 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
             };
             return commands.into_iter().map(Command::Logs).collect();
         }
+        Msg::FoundImages(term, Ok(found)) => super::ask::found_images(model, &term, found),
+        Msg::FoundImages(term, Err(error)) => layers::show_error(model, "Not found out", vec![(term, error)]),
         Msg::Saved(Ok(path)) => say(model, Tone::Good, format!("saved to {}", path.display())),
         Msg::Saved(Err(reason)) => say(model, Tone::Bad, reason),
         Msg::Sizes(sizes) => layers::sizes_known(model, &sizes),

@@ -45,6 +45,7 @@ pub(super) fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
         Some(Layer::Pager(_)) => pager_key(model, key),
         Some(Layer::Error(_)) => error_key(model, key),
         Some(Layer::Terminal(_)) => sessions::take_key(model, key),
+        Some(Layer::Jobs(_)) => jobs::take_key(model, key),
         None => Vec::new(),
     }
 }
@@ -218,6 +219,9 @@ fn picked(model: &mut Model, choice: Pick) -> Vec<Command> {
         Pick::OtherHost => ask::other_host(model),
         Pick::Load => ask::load(model),
         Pick::Import => forms::open_import(model),
+        Pick::AskPull => ask::pull(model),
+        Pick::AskSearch => ask::search_registry(model),
+        Pick::Pull(reference) => return jobs::start(model, Work::Pull { reference }),
         Pick::FromHost => forms::open_from_host(model),
         Pick::Column(_) => {}
     }
@@ -268,13 +272,35 @@ fn take_completion(prompt: &mut Prompt) -> bool {
     is_dir
 }
 
-fn ask_completions(model: &mut Model) -> Vec<Command> {
+pub(super) fn ask_completions(model: &mut Model) -> Vec<Command> {
     let Some(Layer::Prompt(prompt)) = model.layers.last() else { return Vec::new() };
-    if prompt.completion.source == Source::Paths {
-        vec![Command::CompletePath(prompt.edit.text().to_owned())]
-    } else {
-        Vec::new()
+    match prompt.completion.source {
+        Source::Paths => vec![Command::CompletePath(prompt.edit.text().to_owned())],
+        Source::Images => {
+            // A proposal stands for everything that it could be.
+            let typed = if prompt.edit.is_proposed() { "" } else { prompt.edit.text().trim() };
+            let found = known_names(model, typed);
+            if let Some(Layer::Prompt(prompt)) = model.layers.last_mut() {
+                prompt.completion.found = found;
+            }
+            Vec::new()
+        }
+        Source::None => Vec::new(),
     }
+}
+
+/// Names of images that are here, that containers were made from, or that were pulled before, with this part in them.
+fn known_names(model: &Model, typed: &str) -> Vec<String> {
+    let here = model.images.all().iter().filter(|row| !row.is_dangling()).map(|row| row.handle.clone());
+    let used = model.containers.all().iter().map(|row| row.it.image.clone());
+    let pulled = model.past_jobs.iter().filter_map(|job| match &job.work {
+        Work::Pull { reference } | Work::Push { reference } => Some(reference.clone()),
+        _ => None,
+    });
+    let names: std::collections::BTreeSet<String> = here.chain(used).chain(pulled).collect();
+    // An id is no name to a registry.
+    let is_name = |name: &str| !name.is_empty() && !name.starts_with("sha256:");
+    names.into_iter().filter(|name| is_name(name) && name.contains(typed) && name != typed).collect()
 }
 
 fn complete(model: &mut Model, delta: isize) -> Vec<Command> {
@@ -321,6 +347,12 @@ fn submit(model: &mut Model) -> Vec<Command> {
         Ask::Rename(target) if target.name == text => Vec::new(),
         Ask::Rename(target) => jobs::start(model, Work::Rename { target, to: text }),
         Ask::Tag(image) => jobs::start(model, Work::Tag { image, reference: text }),
+        Ask::Pull => jobs::start(model, Work::Pull { reference: text }),
+        Ask::Push => jobs::start(model, Work::Push { reference: text }),
+        Ask::SearchRegistry => {
+            say(model, Tone::Info, format!("searching for {text}"));
+            vec![Command::SearchRegistry(text)]
+        }
         Ask::Load => jobs::start(model, Work::LoadImages(super::super::home::expand(&text))),
         Ask::SaveImages(images) => {
             jobs::start(model, Work::SaveImages { images, path: super::super::home::expand(&text) })
