@@ -33,6 +33,14 @@ impl From<ClientError> for EngineError {
     }
 }
 
+/// A shim that has just ended is gone, whichever call is the first to see it.
+fn of_sending(failed: std::io::Error) -> ClientError {
+    match failed.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => ClientError::Gone,
+        _ => ClientError::Io(failed),
+    }
+}
+
 /// A connection whose first requests are already sent.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -63,10 +71,9 @@ impl Link {
         match self.stream.try_write(&frame) {
             Ok(n_written) if n_written == frame.len() => Ok(seq),
             Ok(_) => Err(ClientError::Io(ErrorKind::WouldBlock.into()).into()),
-            Err(failed) if failed.kind() == ErrorKind::BrokenPipe => Err(ClientError::Gone.into()),
             // Not known to be ready yet: the socket itself decides.
             Err(failed) if failed.kind() == ErrorKind::WouldBlock => self.send_raw(&frame).map(|()| seq),
-            Err(failed) => Err(ClientError::Io(failed).into()),
+            Err(failed) => Err(of_sending(failed).into()),
         }
     }
 
@@ -74,7 +81,7 @@ impl Link {
         use std::os::fd::AsFd;
         let copy = self.stream.as_fd().try_clone_to_owned().map_err(ClientError::Io)?;
         let mut socket = std::os::unix::net::UnixStream::from(copy);
-        socket.write_all(frame).map_err(|failed| ClientError::Io(failed).into())
+        socket.write_all(frame).map_err(|failed| of_sending(failed).into())
     }
 
     fn encode(&mut self, request: Request) -> (u64, BytesMut) {
@@ -182,5 +189,20 @@ async fn next_arrival(stream: &mut (impl tokio::io::AsyncRead + Unpin), buf: &mu
             Err(failed) if failed.kind() == ErrorKind::ConnectionReset => return Ok(None),
             Err(failed) => return Err(ClientError::Io(failed).into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shim ends between the connection and the first request, which nobody has told tokio of: to every caller it is gone, and no fault.
+    #[tokio::test]
+    async fn a_shim_that_ends_before_the_first_request_is_gone() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut link = Link::new(ours, BytesMut::new()).unwrap();
+        drop(theirs);
+        let failed = link.send_first(Request::State).unwrap_err();
+        assert_eq!(failed.class, Class::Unavailable, "{failed:?}");
     }
 }
