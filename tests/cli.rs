@@ -176,11 +176,11 @@ fn run_errors_say_why_and_exit_125_126_127() {
     let (code, text) = err("run nosuch:img");
     assert_eq!(code, 125);
     assert!(
-        text.starts_with(
-            "Unable to find image 'nosuch:img' locally\norlop: No such image: nosuch:img\nhint: bring it in with"
-        ),
-        "{text}"
+        text.starts_with("Unable to find image 'nosuch:img' locally\norlop: "),
+        "what is missing is asked for from its registry: {text}"
     );
+    let (code, text) = err("run --pull never nosuch:img");
+    assert!(code == 125 && text.starts_with("orlop: No such image: nosuch:img\n"), "{text}");
     fake.add_running("web", &spec("serve")).unwrap();
     let (code, text) = err("run --name web busybox true");
     assert!(

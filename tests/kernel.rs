@@ -8,6 +8,8 @@ mod cgroup;
 mod crowd;
 #[path = "kernel/embedded.rs"]
 mod embedded;
+#[path = "kernel/images.rs"]
+mod images;
 #[path = "kernel/peers.rs"]
 mod peers;
 #[path = "kernel/regressions.rs"]
