@@ -454,7 +454,7 @@ fn changes_tell_what_the_container_did() {
             ("/etc", ChangeKind::Modified, 0),
             ("/etc/a", ChangeKind::Modified, 7),
             ("/etc/new", ChangeKind::Added, 5),
-            ("/tmp", ChangeKind::Deleted, 0),
+            ("/tmp", ChangeKind::Deleted, 1),
         ]
     );
     assert_eq!(bench.store.writable_bytes(&id).unwrap(), 12);
