@@ -170,6 +170,12 @@ impl Store {
         let tmp = self.tmp();
         tree::sweep_scratch(&tmp).at("sweep", &tmp)?;
         tree::sweep_trash(&tmp).at("sweep", &tmp)?;
+        for entry in std::fs::read_dir(&self.root).at("sweep", &self.root)?.flatten() {
+            if atomic::is_leftover(&entry.file_name()) {
+                // Another sweep may have been first.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
         self.containers().sweep()?;
         self.sweep_partials(partial::MAX_AGE)?;
         self.collect(images::Collection::Sweep).map(drop)

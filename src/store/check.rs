@@ -40,10 +40,12 @@ const KNOWN: &[&str] = &[
     "index.db",
     "index.db-wal",
     "index.db-shm",
+    "index.db-journal",
     "index.lock",
     "images.json",
     "gc.lock",
     "swept",
+    "boot",
     "orlop.log",
 ];
 
@@ -63,6 +65,8 @@ impl Store {
     /// # Errors
     /// [`super::Class::Conflict`] while another process adds content, or the failed call. What is found is no error.
     pub fn check(&self, options: &CheckStore) -> Result<CheckReport> {
+        // What killed processes left is no fault: every open sweeps it.
+        self.sweep()?;
         let alone = FileLock::acquire(&self.path("gc.lock"), Mode::Exclusive, PATIENCE)
             .map_err(|error| StoreError::lock("the store's content", error))?;
         let mut check = Check {
@@ -131,7 +135,10 @@ impl Check<'_> {
         for (digest, path) in self.store.blob_files()? {
             self.report.n_blobs += 1;
             if !wanted.contains(&digest) {
-                self.litter(&digest, "a blob that no image needs");
+                // What came just now and was not named yet is left to the next pull.
+                if !super::images::is_spared(&path) {
+                    self.litter(&digest, "a blob that no image needs");
+                }
                 continue;
             }
             if self.options.thorough && hash_file(&path, &digest).at("read", &path)? != digest {

@@ -441,10 +441,7 @@ impl Store {
             collected.n_bytes += record.map_or(0, |record| record.size_bytes);
             collected.layers.push(diff_id);
         }
-        let spared = |path: &Path| {
-            let age = fs::metadata(path).and_then(|meta| meta.modified()).map(|at| at.elapsed().unwrap_or_default());
-            occasion == Collection::Sweep && age.is_ok_and(|age| age < SPARED)
-        };
+        let spared = |path: &Path| occasion == Collection::Sweep && is_spared(path);
         if occasion == Collection::Prune {
             collected.n_bytes += self.sweep_partials(Duration::ZERO)?;
         }
@@ -502,6 +499,12 @@ pub(super) enum Collection {
 pub(super) struct Collected {
     pub(super) layers: Vec<Digest>,
     pub(super) n_bytes: u64,
+}
+
+/// Whether a blob that no image names came so lately that an unasked collection leaves it alone.
+pub(super) fn is_spared(path: &Path) -> bool {
+    let age = fs::metadata(path).and_then(|meta| meta.modified()).map(|at| at.elapsed().unwrap_or_default());
+    age.is_ok_and(|age| age < SPARED)
 }
 
 /// Every blob that an image needs.

@@ -366,21 +366,24 @@ fn what_is_pushed_and_pulled_has_the_digest_that_skopeo_sees() {
     let digest = told.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
     if let Some(seen) = skopeo(&["inspect", "--tls-verify=false", &format!("docker://{name}")]) {
         assert!(seen.contains(&digest), "{seen}");
-        // Another repository, by another tool: the same bytes, mounted or not.
+        // Another repository, by another tool, which compresses on the way.
         let copy = format!("docker://{}/other/copy:2", registry.host);
         let from = format!("docker://{name}");
         skopeo(&["copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--insecure-policy", &from, &copy]);
+        let seen = skopeo(&["inspect", "--tls-verify=false", &copy]).unwrap();
+        let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+        let digest = seen["Digest"].as_str().unwrap();
         let second = Home::new();
         let copied = format!("{}/other/copy:2", registry.host);
         let pulled = second.ok(&["pull", &copied]);
-        assert!(pulled.contains(&digest), "{pulled}");
-        assert!(second.ok(&["images", "--digests"]).contains(&digest));
+        assert!(pulled.contains(digest), "{pulled} is not {digest}");
+        assert!(second.ok(&["images", "--digests"]).contains(digest));
         let run = second.ok(&["run", "--rm", "--network", "none", &copied, "echo", "ran"]);
         assert_eq!(run, "ran\n");
         // What came compressed goes out as it came.
         let third = format!("{}/third/place:3", registry.host);
         second.ok(&["tag", &copied, &third]);
-        assert!(second.ok(&["push", &third]).contains(&digest));
+        assert!(second.ok(&["push", &third]).contains(digest));
         let by_digest = format!("{}/other/copy@{digest}", registry.host);
         assert!(second.ok(&["pull", &by_digest]).contains("up to date"));
     }
@@ -400,16 +403,15 @@ fn what_is_pushed_and_pulled_has_the_digest_that_skopeo_sees() {
 #[test]
 fn files_go_in_and_out_of_containers_that_run_and_that_do_not() {
     let home = Home::new().with_busybox();
-    let script =
-        "echo changed > /etc/new; mkdir -p /srv/d; echo deep > /srv/d/f; ln -s /etc /srv/link; echo v > /data/f";
-    home.ok(&["run", "--name", "c", "--network", "none", "-v", "vol:/data", "bb:1", "sh", "-c", script]);
-    let diff = home.ok(&["diff", "c"]);
+    let script = "echo changed > /etc/new; mkdir -p /srv/d; echo deep > /srv/d/f; busybox ln -s /etc /srv/link; echo v > /data/f";
+    home.ok(&["run", "--name", "cc", "--network", "none", "-v", "vol:/data", "bb:1", "sh", "-c", script]);
+    let diff = home.ok(&["diff", "cc"]);
     assert!(diff.contains("A /etc/new\n") && diff.contains("A /srv/d/f\n") && !diff.contains("/proc"), "{diff}");
     fs::write(home.path("in.txt"), "from here").unwrap();
     fs::create_dir_all(home.path("tree/inner")).unwrap();
     fs::write(home.path("tree/inner/leaf"), "leaf").unwrap();
-    home.ok(&["run", "-d", "--name", "r", "--network", "none", "-v", "vol:/data", "bb:1", "sleep", "1000"]);
-    for ctr in ["c", "r"] {
+    home.ok(&["run", "-d", "--name", "rr", "--network", "none", "-v", "vol:/data", "bb:1", "sleep", "1000"]);
+    for ctr in ["cc", "rr"] {
         home.ok(&["cp", "in.txt", &format!("{ctr}:/data/")]);
         home.ok(&["cp", "in.txt", &format!("{ctr}:/etc/renamed")]);
         home.ok(&["cp", "tree", &format!("{ctr}:/new-tree")]);
@@ -431,14 +433,17 @@ fn files_go_in_and_out_of_containers_that_run_and_that_do_not() {
         assert!(dir.contains("cannot copy directory"), "{dir}");
         fs::remove_dir_all(home.path("data")).unwrap();
     }
-    assert_eq!(home.ok(&["exec", "r", "cat", "/new-tree/inner/leaf"]), "leaf");
+    assert_eq!(home.ok(&["exec", "rr", "cat", "/new-tree/inner/leaf"]), "leaf");
     // A link is a link unless it is to be followed.
-    home.ok(&["cp", "c:/srv/link", "link"]);
+    home.ok(&["cp", "cc:/srv/link", "link"]);
     assert_eq!(fs::read_link(home.path("link")).unwrap(), Path::new("/etc"));
-    home.ok(&["cp", "-L", "c:/srv/link", "followed"]);
+    home.ok(&["cp", "-L", "cc:/srv/link", "followed"]);
     assert!(home.path("followed/new").is_file());
     // A link that leads out of the container leads nowhere.
-    home.ok(&["exec", "r", "ln", "-s", "../../../../../../../../..", "/srv"]);
+    home.ok(&["exec", "rr", "busybox", "ln", "-s", "../../../../../../../../..", "/up"]);
+    home.ok(&["cp", "in.txt", "rr:/up/orlop-escaped"]);
+    assert_eq!(home.ok(&["exec", "rr", "cat", "/orlop-escaped"]), "from here");
+    assert!(!Path::new("/orlop-escaped").exists());
     let id = home.ok(&[
         "commit",
         "-a",
@@ -457,12 +462,12 @@ fn files_go_in_and_out_of_containers_that_run_and_that_do_not() {
     let config =
         home.ok(&["image", "inspect", "-f", "{{.Id}} {{.Author}} {{.Comment}} {{len .RootFS.Layers}}", "bb:2"]);
     assert_eq!(config.trim(), format!("{} me word 2", id.trim()));
-    let exported = home.run(&["export", "c"]).stdout;
+    let exported = home.run(&["export", "cc"]).stdout;
     let mut entries = tar::Archive::new(exported.as_slice());
     let names: Vec<_> = entries.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned()).collect();
     assert!(names.contains(&PathBuf::from("srv/d/f")) && names.contains(&PathBuf::from("bin/busybox")), "{names:?}");
     assert!(!names.contains(&PathBuf::from("data/f")), "volumes are not exported");
-    home.ok(&["rm", "-f", "r", "c"]);
+    home.ok(&["rm", "-f", "rr", "cc"]);
     assert!(home.ok(&["system", "check"]).contains("nothing to complain about"));
 }
 
@@ -475,12 +480,11 @@ fn a_check_finds_damage_and_repairs_it() {
     let mut bytes = fs::read(&file).unwrap();
     bytes[1000] ^= 1;
     fs::write(&file, bytes).unwrap();
-    fs::write(home.path("root/blobs/sha256").join("f".repeat(64)), "nobody's").unwrap();
     fs::write(home.path("root/stranger"), "").unwrap();
     let output = home.run(&["system", "check"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for part in ["give the digest", "is damaged", "no image needs", "stranger: nothing of ours"] {
+    for part in ["give the digest", "is damaged", "stranger: nothing of ours"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     fs::remove_file(home.path("root/stranger")).unwrap();
@@ -597,9 +601,7 @@ fn random_operations_of_four_processes_with_random_kills_leave_a_store_without_f
     let store = Store::open(&root).unwrap();
     store.sweep().unwrap();
     let report = store.check(&CheckStore { thorough: true, repair: false }).unwrap();
-    // What a kill left between two renames is nobody's yet: the next prune takes it.
-    let faults: Vec<_> = report.problems.iter().filter(|problem| !problem.message.contains("no image needs")).collect();
-    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
     store.prune_images(PruneScope::Unused, &[]).unwrap();
     let report = store.check(&CheckStore { thorough: true, repair: false }).unwrap();
     assert!(report.problems.is_empty(), "{:#?}", report.problems);
