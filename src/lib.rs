@@ -49,6 +49,8 @@
 //! | a limit | `runtime/cgroup/limits.rs` |
 //! | what system calls a container may make | `runtime/seccomp/profile.rs` |
 //! | a system call | `sys/`, one a function |
+//! | how the program is linked | `.cargo/config.toml`, `.cargo/link.rs` |
+//! | what is measured | `tests/bench.d/` |
 //! | a house rule | `tests/tidy.rs` |
 
 pub mod api;

@@ -143,7 +143,8 @@ pub fn run_seccomp(bench: &mut Bench) {
 
 /// Starts a container without pipes of ours, which it would keep open.
 fn make(runtime: &Runtime, verb: &[&str], dir: &PathBuf) {
-    let status = runtime.command().args(verb).arg("--bundle").arg(dir).arg("bench").status();
+    let mut command = runtime.command();
+    let status = command.args(verb).arg("--bundle").arg(dir).arg("bench").stderr(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{} {verb:?} failed", runtime.name);
 }
 
