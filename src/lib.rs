@@ -17,6 +17,7 @@
 //! ```text
 //! 8  main.rs                     the composition root
 //! 7  tui      cli                faces: speak to `dyn Engine`
+//!    hosts                       which engines there are, how each is opened
 //! 6  embedded                    the engine in this process
 //! 5  fleet                       several engines as one
 //! 4  registry  remote            distribution client; the engine behind docker's API
@@ -59,6 +60,7 @@ pub mod config;
 pub mod embedded;
 pub mod engine;
 pub mod fleet;
+pub mod hosts;
 pub mod http;
 pub mod oci;
 pub mod registry;

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use orlop::cli::{self, Global, Io, Verb};
-use orlop::config::contexts::{Asked, Choice};
+use orlop::config::contexts::Asked;
 use orlop::config::places::Surroundings;
 use orlop::config::{ConfigFile, Places, logging, settings};
 use orlop::embedded::{Embedded, EmbeddedSettings, init};
 use orlop::engine::fake::Fake;
-use orlop::engine::{Class, Engine, EngineError};
-use orlop::remote::Remote;
+use orlop::engine::{Engine, EngineError, HostEntry};
+use orlop::hosts::Directory;
 use orlop::shim;
 use orlop::sys::memory;
 use orlop::tui::{self, TuiOptions};
@@ -64,7 +64,8 @@ fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::from(fail("cannot start: no memory or descriptors left"));
     };
-    let (engine, label) = match engine(global, config) {
+    let directory = directory(global, config);
+    let (host, engine) = match engine(global, &directory) {
         Ok(found) => found,
         Err(error) => {
             say_unusable(&error);
@@ -73,7 +74,10 @@ fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
     };
     // A demo leaves nothing on disk. A log that cannot be written must not keep the screen away.
     let _log = if global.demo.is_some() { None } else { log(global, config, Some("info")).ok().flatten() };
-    let mut options = TuiOptions::new(engine, label);
+    let mut options = TuiOptions::new(engine, host);
+    if global.demo.is_none() {
+        options.hosts = Some(Arc::new(directory));
+    }
     options.lines = Some(Arc::new(cli::CommandLine));
     if !config.path.as_os_str().is_empty() {
         options.read_config(&config.path);
@@ -100,7 +104,7 @@ fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
         return runtime.block_on(cli::run(verb, Arc::new(Fake::empty()), Io::real()));
     }
     let is_before_run = matches!(verb, Verb::Run(_) | Verb::Create(_));
-    let (engine, _) = match engine(global, config) {
+    let (_, engine) = match engine(global, &directory(global, config)) {
         Ok(found) => found,
         Err(error) => {
             say_unusable(&error);
@@ -113,22 +117,32 @@ fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
     code
 }
 
-/// The engine that is meant, and what the screen calls it.
-fn engine(global: &Global, config: &ConfigFile) -> Result<(Arc<dyn Engine>, String), EngineError> {
-    if let Some(n_more) = global.demo {
-        return Ok((Arc::new(Fake::crowded_demo(n_more)), "demo".to_owned()));
+/// The engines there are. Nothing is opened yet.
+fn directory(global: &Global, config: &ConfigFile) -> Directory {
+    let engine = &config.settings.engine;
+    let config_dir = config.path.parent().filter(|dir| !dir.as_os_str().is_empty()).map(std::path::Path::to_path_buf);
+    let places = places(global, config);
+    let settings = EmbeddedSettings {
+        detach_keys: engine.detach_keys.clone(),
+        config_dir: config_dir.clone(),
+        ..EmbeddedSettings::default()
+    };
+    Directory {
+        open_embedded: Box::new(move || Ok(Embedded::open(places.clone(), settings.clone())?)),
+        asked: asked(global, config),
+        settings: config.settings.clone(),
+        remembered: config_dir.map(|dir| dir.join("hosts")),
     }
-    match asked(global, config).choose().map_err(|why| EngineError::new(Class::Invalid, "host", why))? {
-        Choice::Daemon { label, endpoint } => Ok((Arc::new(Remote::new(endpoint)?), label)),
-        Choice::Embedded => {
-            let engine = &config.settings.engine;
-            let settings = EmbeddedSettings {
-                detach_keys: engine.detach_keys.clone(),
-                config_dir: config.path.parent().map(std::path::Path::to_path_buf),
-                ..EmbeddedSettings::default()
-            };
-            Ok((Embedded::open(places(global, config), settings)?, "embedded".to_owned()))
+}
+
+/// The engine that is meant.
+fn engine(global: &Global, directory: &Directory) -> Result<(HostEntry, Arc<dyn Engine>), EngineError> {
+    match global.demo {
+        Some(n_more) => {
+            let entry = HostEntry { name: "demo".to_owned(), ..HostEntry::default() };
+            Ok((entry, Arc::new(Fake::crowded_demo(n_more))))
         }
+        None => directory.first(),
     }
 }
 

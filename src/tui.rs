@@ -72,10 +72,10 @@ pub struct TuiOptions {
 
 impl TuiOptions {
     /// Defaults: no config, what the environment says of the terminal, the wall clock.
-    pub fn new(engine: Arc<dyn Engine>, engine_label: impl Into<String>) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, host: HostEntry) -> Self {
         Self {
             engine,
-            host: HostEntry { name: engine_label.into(), ..HostEntry::default() },
+            host,
             hosts: None,
             lines: None,
             config: None,

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("tui", 7),
     ("cli", 7),
     ("server", 7),
+    ("hosts", 7),
     ("embedded", 6),
     ("builder", 5),
     ("fleet", 5),

@@ -1,6 +1,7 @@
 //! `~/.config/orlop/config.toml`: what a user sets once. Called by `main`; the screen reads its own keys from the same text, so this
-//! file knows only the tables `[engine]` and `[log]` and leaves the rest alone.
+//! file knows only the tables `[engine]`, `[log]` and `[hosts]` and leaves the rest alone.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,6 +12,20 @@ use serde::Deserialize;
 pub struct Settings {
     pub engine: EngineSettings,
     pub log: LogSettings,
+    /// Other engines by name, in the order of the names.
+    pub hosts: BTreeMap<String, HostSettings>,
+}
+
+/// `[hosts.NAME]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostSettings {
+    /// `unix:///path`, `tcp://host:port`, `ssh://user@host`.
+    pub address: String,
+    /// `green`, `yellow` or `red`: the host's name stands out in it.
+    pub color: Option<String>,
+    /// Nothing on it is changed from the screen until that is allowed.
+    pub read_only: bool,
 }
 
 /// `[engine]`
@@ -82,6 +97,8 @@ mod tests {
             parse("theme = \"dark\"\n[engine]\nroot = \"/r\"\n[log]\nlevel = \"debug\"\n[keys]\nx = \"y\"\n").unwrap();
         assert_eq!(settings.engine.root.as_deref(), Some(Path::new("/r")));
         assert_eq!(settings.log.level.as_deref(), Some("debug"));
+        let hosts = parse("[hosts.prod]\naddress = \"ssh://ops@prod\"\nread_only = true\n").unwrap().hosts;
+        assert!(hosts["prod"].read_only && hosts["prod"].address == "ssh://ops@prod");
     }
 
     #[test]
