@@ -454,7 +454,7 @@ fn files_go_in_and_out_of_containers_that_run_and_that_do_not() {
         "ENV A=b",
         "-c",
         "CMD [\"cat\", \"/etc/new\"]",
-        "c",
+        "cc",
         "bb:2",
     ]);
     assert_eq!(home.ok(&["run", "--rm", "--network", "none", "bb:2"]), "changed\n");
