@@ -507,7 +507,8 @@ fn a_full_disk_refuses_and_keeps_what_is_there() {
     let dir = tempfile::Builder::new().prefix("orlop-kernel-").tempdir().unwrap();
     nix::mount::mount(Some("tmpfs"), dir.path(), Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=16m"))
         .unwrap();
-    let mounted = Unmount(dir.path().to_owned());
+    let place = dir.path().to_owned();
+    let mounted = Unmount(place.clone());
     let lab = Lab::at(dir);
     let kept = lab.create(&sh("true")).unwrap();
     let filler = lab.dir.path().join("filler");
@@ -522,6 +523,8 @@ fn a_full_disk_refuses_and_keeps_what_is_there() {
     lab.remove(&kept);
     drop(lab);
     drop(mounted);
+    // A mount point could not be removed with what was in it.
+    std::fs::remove_dir(&place).unwrap();
 }
 
 struct Unmount(PathBuf);
