@@ -1,5 +1,5 @@
-//! What every engine promises, checked through the traits alone: the same cases on the scripted fake and on the embedded engine (which needs
-//! root, namespaces and cgroups, and says so when it has not got them). A case knows no implementation; `World` hides how one is made.
+//! What every engine promises, checked through the traits alone: the same cases on the scripted fake, on the embedded engine (which needs
+//! root, namespaces and cgroups, and says so when it has not got them), and on remote daemons: a real dockerd and a real podman. A case knows no implementation; `World` hides how one is made.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "contract/errors.rs"]
@@ -8,6 +8,8 @@ mod errors;
 mod lifecycle;
 #[path = "contract/lists.rs"]
 mod lists;
+#[path = "contract/peers.rs"]
+mod peers;
 #[path = "contract/streams.rs"]
 mod streams;
 #[path = "contract/things.rs"]
@@ -33,6 +35,10 @@ macro_rules! contract {
                 }
             })* })*
         }
+        /// The same once more, for daemons that all cases share.
+        const CASES: &[(&str, fn(World))] = &[
+            $($((stringify!($case), |world| world::run(world, $area::$case)),)*)*
+        ];
     };
 }
 

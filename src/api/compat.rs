@@ -141,7 +141,7 @@ pub fn agree(newest: ApiVersion, oldest: Option<ApiVersion>) -> Result<ApiVersio
     Ok(newest.min(NEWEST).max(oldest.unwrap_or(OLDEST)))
 }
 
-/// Podman answers with 500 where docker has a class: its sentence tells. Only 500 is looked at, and only podman's.
+/// Podman answers with 500 where docker has a class, and docker now and then too: the sentence tells. Only 500 is looked at.
 pub fn reclass(family: Family, status: u16, mut refused: EngineError) -> EngineError {
     const SAYS: &[(&str, Class)] = &[
         ("no such ", Class::NotFound),
@@ -159,11 +159,16 @@ pub fn reclass(family: Family, status: u16, mut refused: EngineError) -> EngineE
         ("is an invalid", Class::Invalid),
         ("names must match", Class::Invalid),
     ];
-    if family == Family::Podman && status == 500 {
-        let said = refused.message.to_lowercase();
-        if let Some((_, class)) = SAYS.iter().find(|(words, _)| said.contains(words)) {
-            refused.class = *class;
-        }
+    // dockerd unpausing what is not paused.
+    const DOCKER_SAYS: &[(&str, Class)] = &[("is not paused", Class::Conflict)];
+    let says = match (status, family) {
+        (500, Family::Podman) => SAYS,
+        (500, Family::Docker) => DOCKER_SAYS,
+        _ => return refused,
+    };
+    let said = refused.message.to_lowercase();
+    if let Some((_, class)) = says.iter().find(|(words, _)| said.contains(words)) {
+        refused.class = *class;
     }
     refused
 }

@@ -32,6 +32,7 @@ pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &StatsQuery) -> Res
         objects: Objects::default(),
         ready: Vec::new().into_iter(),
         once: query.once,
+        has_told: false,
         is_over: false,
     };
     Ok(Box::pin(stream::unfold(samples, |mut samples| async move { samples.next().await.map(|one| (one, samples)) })))
@@ -44,6 +45,7 @@ struct Samples {
     objects: Objects,
     ready: std::vec::IntoIter<serde_json::Value>,
     once: bool,
+    has_told: bool,
     is_over: bool,
 }
 
@@ -57,11 +59,18 @@ impl Samples {
                 let sample = from_wire::stats::sample(&doc, &self.ctr, SystemTime::now());
                 // Docker goes on with zeros for ever after the container has ended.
                 self.is_over = self.once || !sample.running;
+                self.has_told = true;
                 return Some(Ok(sample));
             }
-            let bytes = match self.body.next().await? {
-                Ok(bytes) => bytes,
-                Err(error) => return self.fail(error),
+            let bytes = match self.body.next().await {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) => return self.fail(error),
+                // Podman says nothing at all of a stopped container.
+                None => {
+                    self.is_over = true;
+                    let stopped = from_wire::stats::sample(&serde_json::Value::Null, &self.ctr, SystemTime::now());
+                    return (!self.has_told).then_some(Ok(stopped));
+                }
             };
             match self.objects.feed(&bytes) {
                 Ok(found) => self.ready = found.into_iter(),

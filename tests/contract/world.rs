@@ -82,6 +82,11 @@ impl World {
         Ok(Self { engine, image: "busybox", prefix: unique() })
     }
 
+    /// Some other engine that has the image under this name.
+    pub(crate) fn of(engine: Arc<dyn Engine>, image: &'static str) -> Self {
+        Self { engine, image, prefix: unique() }
+    }
+
     pub(crate) fn name(&self, name: &str) -> String {
         format!("{}-{name}", self.prefix)
     }
@@ -171,7 +176,7 @@ impl Import for Embedded {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a tokio runtime")
 }
 

@@ -20,6 +20,10 @@ pub fn event(doc: &Value) -> Option<Event> {
     };
     let actor = doc.at("Actor");
     let action = doc.some_text("Action").or_else(|| doc.some_text("status"))?;
+    // Podman's own steps on the way.
+    if kind == EventKind::Container && matches!(action.as_str(), "init" | "cleanup" | "sync") {
+        return None;
+    }
     let ns = doc.int("timeNano");
     let ns = if ns > 0 { ns } else { doc.int("time").checked_mul(1_000_000_000)? };
     let mut attributes = actor.pairs("Attributes");
