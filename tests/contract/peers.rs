@@ -3,16 +3,17 @@
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use orlop::config::host::Endpoint;
-use orlop::engine::{Engine, ImportImage, Progress};
+use orlop::engine::{Engine, ImportImage, ListContainers, Progress, RemoveContainer};
 use orlop::remote::Remote;
 
 use crate::CASES;
@@ -43,28 +44,64 @@ const PODMAN_DIFFERS: &[(&str, &str)] = &[
     ("filters_select", "4.3 finds no ancestor by its short name"),
 ];
 
-/// A daemon's process; stopped when dropped.
+/// A daemon on a directory of its own; dropped, nothing is left of either.
 struct Daemon {
     child: Child,
-    log: std::path::PathBuf,
+    dir: tempfile::TempDir,
 }
 
 impl Daemon {
-    fn start(command: &mut Command, dir: &Path) -> Self {
-        let log = dir.join("log");
-        let file = File::create(&log).unwrap();
+    fn start(command: &mut Command, dir: tempfile::TempDir) -> Self {
+        let file = File::create(dir.path().join("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        Self { child, log }
+        Self { child, dir }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("sock")
     }
 
     fn said(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
         text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What a failed case left running.
+    fn remove_containers(&self) {
+        let engine = remote(&self.socket());
+        let all = ListContainers { all: true, ..ListContainers::default() };
+        let force = RemoveContainer { force: true, volumes: true };
+        let removing = async {
+            for row in engine.containers().list(&all).await.unwrap_or_default() {
+                let _ = engine.containers().remove(&row.id, &force).await;
+            }
+        };
+        let _ = runtime().block_on(async { tokio::time::timeout(PATIENCE, removing).await });
+    }
+
+    /// Podman's monitors of exec sessions stay for minutes: whoever names this directory on its command line goes with it.
+    fn end_stragglers(&self) {
+        let own = self.dir.path().as_os_str().as_encoded_bytes();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if memchr::memmem::find(&line, own).is_some() {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        for point in points.filter(|point| Path::new(point).starts_with(self.dir.path())) {
+            let _ = umount2(point, MntFlags::MNT_DETACH);
+        }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.remove_containers();
+        }
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
         let _ = kill(pid, Signal::SIGTERM);
         let end = Instant::now() + PATIENCE;
@@ -73,6 +110,7 @@ impl Drop for Daemon {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.end_stragglers();
     }
 }
 
@@ -94,8 +132,8 @@ fn remote(socket: &Path) -> Remote {
 }
 
 /// Waits until the daemon answers, and gives it the image.
-fn prepare(socket: &Path, daemon: &mut Daemon) {
-    let engine = remote(socket);
+fn prepare(daemon: &mut Daemon) {
+    let engine = remote(&daemon.socket());
     let runtime = runtime();
     let end = Instant::now() + PATIENCE;
     while let Err(error) = runtime.block_on(engine.system().ping()) {
@@ -145,10 +183,9 @@ fn remote_on_dockerd() {
         .args(["--data-root", &at("root"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
         .args(["--host", &format!("unix://{}", at("sock")), "--storage-driver=vfs"])
         .args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
-    let mut daemon = Daemon::start(&mut command, dir.path());
-    let socket = dir.path().join("sock");
-    prepare(&socket, &mut daemon);
-    answer_all("dockerd", &socket, DOCKER_DIFFERS);
+    let mut daemon = Daemon::start(&mut command, dir);
+    prepare(&mut daemon);
+    answer_all("dockerd", &daemon.socket(), DOCKER_DIFFERS);
 }
 
 #[test]
@@ -170,8 +207,7 @@ fn remote_on_podman() {
         .args(["--root", &at("root"), "--runroot", &at("run"), "--tmpdir", &at("tmp"), "--storage-driver", "vfs"])
         .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", &runtime.display().to_string()])
         .args(["system", "service", "--time", "0", &format!("unix://{}", at("sock"))]);
-    let mut daemon = Daemon::start(&mut command, dir.path());
-    let socket = dir.path().join("sock");
-    prepare(&socket, &mut daemon);
-    answer_all("podman", &socket, PODMAN_DIFFERS);
+    let mut daemon = Daemon::start(&mut command, dir);
+    prepare(&mut daemon);
+    answer_all("podman", &daemon.socket(), PODMAN_DIFFERS);
 }
