@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const N_AT_ONCE: usize = 3;
 
 /// Where docker's own answer is another one. The case runs, and its end does not count.
-const DOCKER_DIFFERS: &[(&str, &str)] =
-    &[("unknown_filters_are_refused", "20.10 begins the sentence with a capital letter: Invalid filter 'frob'")];
+const DOCKER_DIFFERS: &[(&str, &str)] = &[
+    ("a_container_runs_and_its_exit_code_is_told", "20.10 may note the end of a short life before its start"),
+    ("unknown_filters_are_refused", "20.10 begins the sentence with a capital letter: Invalid filter 'frob'"),
+];
 
 const PODMAN_DIFFERS: &[(&str, &str)] = &[
     ("a_container_runs_and_its_exit_code_is_told", "4.3 may note the end of a short life before its start"),
@@ -161,7 +163,7 @@ fn answer_all(peer: &str, socket: &Path, differs: &[(&str, &str)]) {
             let known = differs.iter().find(|(case, _)| case == name);
             match (passed, known) {
                 (true, _) => {}
-                (false, Some((_, why))) => not_here(name, &format!("{peer} differs: {why}")),
+                (false, Some((_, why))) => eprintln!("DIFFERS: {name}: {peer}: {why}"),
                 (false, None) => failed.lock().unwrap().push(*name),
             }
         }
