@@ -43,7 +43,7 @@ pub enum Choice {
     },
 }
 
-/// A daemon with a name: a context of docker's, or a socket found by itself.
+/// A context of docker's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerContext {
     pub name: String,
@@ -73,20 +73,6 @@ impl Asked {
             Some(host) => self.named(host).map_err(|why| format!("host of the config file: {why}")),
             None => Ok(Choice::Embedded),
         }
-    }
-
-    /// What can be gone to by name: sockets that are there, and docker's contexts.
-    pub fn found(&self) -> Vec<DockerContext> {
-        let mut found = Vec::new();
-        for name in ["docker", "podman"] {
-            if let Choice::Daemon { endpoint: Endpoint::Unix(path), .. } = self.well_known(name)
-                && path.exists()
-            {
-                found.push(DockerContext { name: name.to_owned(), endpoint: Endpoint::Unix(path) });
-            }
-        }
-        found.extend(self.docker_config.iter().flat_map(|dir| list(dir)));
-        found
     }
 
     /// A word, or an address.
