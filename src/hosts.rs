@@ -166,6 +166,9 @@ impl Hosts for Directory {
 
     fn open(&self, name: &str) -> Result<(HostEntry, Arc<dyn Engine>)> {
         let name = name.trim();
+        if name == ALL {
+            return Ok((plain(ALL, "the containers of all hosts"), self.open_all()?));
+        }
         if let Some(entry) = self.known().into_iter().find(|entry| entry.name == name) {
             let engine = self.open_entry(&entry)?;
             if is_address(name) {
@@ -253,6 +256,7 @@ mod tests {
     fn an_address_is_remembered_once_and_a_wrong_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let hosts = directory(dir.path(), &[]);
+        assert_eq!(hosts.open(ALL).unwrap().0.name, ALL);
         for address in ["tcp://a:1", "unix:///x.sock", "tcp://a:1"] {
             hosts.open(address).unwrap();
         }
