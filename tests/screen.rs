@@ -687,3 +687,23 @@ async fn an_image_is_pushed() {
     person.pass_time_until("✓ pushing").await;
     person.sees("exists");
 }
+
+#[tokio::test]
+async fn the_files_of_each_layer_can_be_looked_through() {
+    let mut person = Person::scripted().await;
+    person.press("2 L").await;
+    for text in ["bottom first", "4.0K wasted", "+1 ~1 -1", "RUN /bin/sh -c apt"] {
+        person.sees(text);
+    }
+    person.misses("ssl/");
+    person.press("j Enter").await;
+    person.sees("etc/");
+    person.press("j Enter j j Enter").await;
+    for text in ["ssl/", "~       hosts", "certs.pem", "old.pem"] {
+        person.sees(text);
+    }
+    person.press("v").await;
+    person.misses("old.pem");
+    person.press("h").await;
+    assert_eq!(person.screen.model().focus, orlop::tui::model::Pane::Images);
+}

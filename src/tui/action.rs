@@ -24,6 +24,7 @@ pub enum Scope {
     Logs,
     Stats,
     Inspect,
+    Layers,
 }
 
 impl Scope {
@@ -39,6 +40,7 @@ impl Scope {
         Self::Logs,
         Self::Stats,
         Self::Inspect,
+        Self::Layers,
     ];
 
     /// Heading in the help.
@@ -55,6 +57,7 @@ impl Scope {
             Self::Logs => "Logs",
             Self::Stats => "Stats",
             Self::Inspect => "Inspect",
+            Self::Layers => "Layers",
         }
     }
 }
@@ -330,6 +333,11 @@ rows! {
         Action::Search, "inspect.search", ["/"], 3, "search", "Search keys and values";
         Action::NextMatch, "inspect.next", ["n"], 0, "next", "To the next match", if has_search;
         Action::PreviousMatch, "inspect.previous", ["N"], 0, "previous", "To the match before", if has_search;
+    }
+    Layers {
+        Action::In, "layers.unfold", ["right", "enter", "space"], 1, "open", "Open the layer or the directory";
+        Action::Out, "layers.fold", ["left", "h"], 0, "fold", "Fold it, or go to what holds it";
+        Action::FoldAll, "layers.fold-all", ["v"], 2, "fold all", "Fold everything, or open all layers";
     }
     Detail {
         Action::NextTab, "detail.next-tab", ["]"], 20, "tab", "Next tab";

@@ -125,6 +125,7 @@ impl Executor {
             Command::Info => self.ask(questions::info(self.engine())),
             Command::Load(subject) => self.ask(questions::load(self.engine(), subject)),
             Command::Top(subject) => self.ask(questions::top(self.engine(), subject)),
+            Command::LayerFiles(subject) => self.ask(questions::layer_files(self.engine(), subject)),
             Command::LastLines(subject) => self.ask(questions::last_lines(self.engine(), subject)),
             Command::Sizes(ids) => self.ask(questions::sizes(self.engine(), ids)),
             Command::SearchRegistry(term) => self.ask(registry::search(self.engine(), term)),

@@ -8,6 +8,7 @@
 pub mod containers;
 pub mod detail;
 pub mod inspect;
+pub mod layer_tree;
 pub mod layers;
 pub mod news;
 pub mod rows;
@@ -316,6 +317,7 @@ impl Model {
                     Tab::Logs => Some(Scope::Logs),
                     Tab::Stats => Some(Scope::Stats),
                     Tab::Inspect => Some(Scope::Inspect),
+                    Tab::History => Some(Scope::Layers),
                     _ => None,
                 };
                 tab.into_iter().chain([Scope::Detail, list, Scope::Global]).collect()

@@ -46,6 +46,7 @@ pub enum Msg {
     Loaded(Subject, Answer<Box<Loaded>>),
     Top(Subject, Answer<ProcessTable>),
     LastLines(Subject, Vec<String>),
+    LayerFiles(Subject, Answer<super::model::layer_tree::LayerTree>),
     /// Bytes of the writable layers of some containers, by id.
     Sizes(Vec<(String, u64)>),
 
@@ -142,6 +143,7 @@ pub enum Command {
     Load(Subject),
     Top(Subject),
     LastLines(Subject),
+    LayerFiles(Subject),
     Sizes(Vec<String>),
     /// From now on sample these containers once a second; an empty list stops it.
     Watch(Vec<String>),

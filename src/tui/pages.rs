@@ -5,6 +5,7 @@ pub mod events;
 pub mod greeting;
 pub mod images;
 pub mod inspect;
+pub mod layers;
 pub mod stats;
 pub mod summary;
 pub mod tables;
@@ -85,6 +86,11 @@ fn detail(model: &Model, area: Rect, buf: &mut Buffer) -> Option<Position> {
         }
         Tab::Stats => stats::paint(model, &subject, area, buf),
         Tab::Inspect => inspect::paint(model, &subject, area, buf),
+        Tab::History if model.detail.layers_for(&subject).is_some() => {
+            if let Some(tree) = model.detail.layers_for(&subject) {
+                layers::paint(model, tree, area, buf);
+            }
+        }
         Tab::Summary | Tab::Top | Tab::History => {
             let lines = detail_lines(model, area.width);
             let first = model.detail.scroll.min(lines.len().saturating_sub(usize::from(area.height)));

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use crate::engine::{Class, ContainerSummary, Engine, EngineError, Filters, ListContainers, ListImages, LogsQuery};
 
 use super::super::model::detail::Loaded;
+use super::super::model::layer_tree::LayerTree;
 use super::super::model::{Pane, Subject};
 use super::super::msg::{Answer, Msg};
 use super::super::text::sanitise;
@@ -87,6 +88,17 @@ pub(super) async fn top(engine: Arc<dyn Engine>, subject: Subject) -> Msg {
         other => other,
     };
     Msg::Top(subject, answer)
+}
+
+/// The files of all layers, sorted into a tree off this thread. No deadline: it takes as long as the image is large.
+pub(super) async fn layer_files(engine: Arc<dyn Engine>, subject: Subject) -> Msg {
+    let answer = match engine.images().layer_files(&subject.id).await {
+        Ok(layers) => tokio::task::spawn_blocking(move || LayerTree::new(layers))
+            .await
+            .map_err(|e| EngineError::new(Class::Internal, &subject.id, e.to_string())),
+        Err(e) => Err(e),
+    };
+    Msg::LayerFiles(subject, answer)
 }
 
 pub(super) async fn last_lines(engine: Arc<dyn Engine>, subject: Subject) -> Msg {

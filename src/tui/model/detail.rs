@@ -6,6 +6,7 @@ use crate::engine::{ContainerDetail, EngineError, HistoryEntry, ImageDetail, Net
 
 use super::super::logs::LogsModel;
 use super::inspect::Inspect;
+use super::layer_tree::LayerTree;
 use super::{Pane, Subject, Tab};
 
 /// What an engine told about one thing, beyond its row.
@@ -36,6 +37,9 @@ pub struct Detail {
 
     pub top: Option<(Subject, Result<ProcessTable, EngineError>)>,
     pub top_asked: Option<Instant>,
+    /// The files of each layer of an image.
+    pub layer_tree: Option<(Subject, Result<LayerTree, EngineError>)>,
+    pub layers_asked: Option<Subject>,
     pub last_lines: Option<(Subject, Vec<String>)>,
     pub last_lines_asked: Option<Subject>,
 
@@ -66,6 +70,8 @@ impl Default for Detail {
             held_until: None,
             top: None,
             top_asked: None,
+            layer_tree: None,
+            layers_asked: None,
             last_lines: None,
             last_lines_asked: None,
             scroll: 0,
@@ -93,6 +99,17 @@ impl Detail {
     /// What is loaded, if it is of this subject.
     pub fn loaded_for(&self, subject: &Subject) -> Option<&Loaded> {
         self.loaded.as_ref().filter(|(of, _)| of == subject).map(|(_, loaded)| &**loaded)
+    }
+
+    /// The layers of this image, if their files are known.
+    pub fn layers_for(&self, subject: &Subject) -> Option<&LayerTree> {
+        let (of, answer) = self.layer_tree.as_ref()?;
+        answer.as_ref().ok().filter(|_| of == subject)
+    }
+
+    /// The tree that is known, to move in.
+    pub fn layers_mut(&mut self) -> Option<&mut LayerTree> {
+        self.layer_tree.as_mut().and_then(|(_, answer)| answer.as_mut().ok())
     }
 
     pub fn container_for(&self, subject: &Subject) -> Option<&ContainerDetail> {

@@ -87,6 +87,11 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Search => ask::inspect_search(model),
         Action::NextMatch => model.detail.inspect.next_match(),
         Action::PreviousMatch => model.detail.inspect.previous_match(),
+        Action::FoldAll if model.tab() == Tab::History => {
+            if let Some(tree) = model.detail.layers_mut() {
+                tree.toggle_all();
+            }
+        }
         Action::FoldAll => model.detail.inspect.toggle_all(),
         Action::Logs(action) => return motion::logs_action(model, action),
     }
@@ -228,6 +233,11 @@ fn show_last_error(model: &mut Model) {
 fn go_in(model: &mut Model) -> Vec<Command> {
     match model.focus {
         Pane::Detail if model.tab() == Tab::Inspect => model.detail.inspect.unfold(),
+        Pane::Detail if model.tab() == Tab::History => {
+            if let Some(tree) = model.detail.layers_mut() {
+                tree.unfold();
+            }
+        }
         Pane::Detail => {}
         Pane::Events => open_event(model),
         _ if model.subject().is_some() => model.focus = Pane::Detail,
@@ -251,6 +261,12 @@ fn open_event(model: &mut Model) {
 
 fn go_out(model: &mut Model) -> Vec<Command> {
     if model.tab() == Tab::Inspect && model.focus == Pane::Detail && model.detail.inspect.fold() {
+        return Vec::new();
+    }
+    if model.tab() == Tab::History
+        && model.focus == Pane::Detail
+        && model.detail.layers_mut().is_some_and(super::super::model::layer_tree::LayerTree::fold)
+    {
         return Vec::new();
     }
     focus(model, model.list)

@@ -69,6 +69,10 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
         }
         Msg::Loaded(subject, answer) => loaded(model, subject, answer),
         Msg::Top(subject, answer) => model.detail.top = Some((subject, answer)),
+        Msg::LayerFiles(subject, answer) => {
+            model.detail.layers_asked = None;
+            model.detail.layer_tree = Some((subject, answer));
+        }
         Msg::LastLines(subject, lines) => {
             model.detail.last_lines_asked = None;
             model.detail.last_lines = Some((subject, lines));
@@ -215,7 +219,13 @@ fn event_came(model: &mut Model, event: &Event) {
                 model.due.lists.extend([Pane::Images, Pane::Volumes]);
             }
         }
-        EventKind::Image => drop(model.due.lists.insert(Pane::Images)),
+        EventKind::Image => {
+            model.due.lists.insert(Pane::Images);
+            // The name may stand for another image now.
+            if matches!(event.action.as_str(), "pull" | "tag" | "load" | "import" | "untag") {
+                model.detail.layer_tree = None;
+            }
+        }
         EventKind::Volume => drop(model.due.lists.insert(Pane::Volumes)),
         EventKind::Network => drop(model.due.lists.insert(Pane::Networks)),
         EventKind::Daemon => model.due.info = true,

@@ -53,6 +53,11 @@ fn step(model: &mut Model, delta: isize) {
         Pane::Networks => model.networks.step(delta),
         Pane::Events => model.events.step(delta),
         Pane::Detail if model.tab() == Tab::Inspect => model.detail.inspect.step(delta),
+        Pane::Detail if model.tab() == Tab::History && model.detail.layers_mut().is_some() => {
+            if let Some(tree) = model.detail.layers_mut() {
+                tree.step(delta);
+            }
+        }
         Pane::Detail => {
             let rows = Layout::of(model).rows_of(Pane::Detail);
             let most = super::super::pages::detail_len(model).saturating_sub(rows);

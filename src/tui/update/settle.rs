@@ -63,6 +63,9 @@ fn remember_offsets(model: &mut Model) {
     model.networks.scroll_into(rows(Pane::Networks).saturating_sub(motion::headings(model, Pane::Networks)));
     model.events.scroll_into(rows(Pane::Events));
     model.detail.inspect.scroll_into(rows(Pane::Detail));
+    if let Some(tree) = model.detail.layers_mut() {
+        tree.scroll_into(rows(Pane::Detail).saturating_sub(1));
+    }
 }
 
 fn reconcile(model: &mut Model) {
@@ -164,6 +167,18 @@ fn ask_detail(model: &mut Model, out: &mut Vec<Command>) {
     if subject.kind == Pane::Containers {
         ask_last_lines(model, &subject, out);
         ask_top(model, &subject, out);
+    }
+    if subject.kind == Pane::Images && model.tab() == Tab::History && is_detail_shown(model) {
+        ask_layers(model, &subject, out);
+    }
+}
+
+/// The files of an image's layers, once for each image that the tab stays on.
+fn ask_layers(model: &mut Model, subject: &Subject, out: &mut Vec<Command>) {
+    let is_known = model.detail.layer_tree.as_ref().is_some_and(|(of, _)| of == subject);
+    if !is_known && model.detail.layers_asked.is_none() && has_rested(model) {
+        model.detail.layers_asked = Some(subject.clone());
+        out.push(Command::LayerFiles(subject.clone()));
     }
 }
 
