@@ -6,7 +6,6 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 #[path = "../pty/driver.rs"]
-#[allow(dead_code, reason = "the pty tests use the rest")]
 mod driver;
 
 use driver::{Setup, Tty};
