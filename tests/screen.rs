@@ -699,7 +699,7 @@ async fn the_files_of_each_layer_can_be_looked_through() {
     person.press("j Enter").await;
     person.sees("etc/");
     person.press("j Enter j j Enter").await;
-    for text in ["ssl/", "~       hosts", "certs.pem", "old.pem"] {
+    for text in ["ssl/", "~     hosts", "certs.pem", "old.pem"] {
         person.sees(text);
     }
     person.press("v").await;
