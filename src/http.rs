@@ -17,6 +17,7 @@ pub mod dial;
 pub mod error;
 pub mod pool;
 pub mod proxy;
+mod resolve;
 #[cfg(test)]
 pub(crate) mod script;
 pub mod target;

@@ -132,7 +132,8 @@ impl Dialed {
 /// The first address that answers; the error is the last one's.
 async fn connect(host: &str, port: u16, until: Instant) -> Result<TcpStream, HttpError> {
     let no_address = |source| HttpError::Resolve { host: host.to_owned(), source };
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await.map_err(no_address)?.collect();
+    let found = super::resolve::resolve(host).await.map_err(no_address)?;
+    let addresses: Vec<SocketAddr> = found.into_iter().map(|address| SocketAddr::new(address, port)).collect();
     let mut failed = no_address(io::Error::from(io::ErrorKind::NotFound));
     for (index, address) in addresses.iter().enumerate() {
         let now = Instant::now();
