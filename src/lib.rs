@@ -40,6 +40,9 @@
 //! | what create, start, stop mean | `embedded/lifecycle.rs`; the OCI document they lead to: `embedded/spec/` |
 //! | what is put right after a crash | `embedded/recover.rs`, `shim::bury` |
 //! | restarts, health checks, attach, the log file | `shim/supervisor/`, `shim/log/` |
+//! | what a pull keeps over a cut or a kill | `store/partial.rs`, `store/pull.rs`; what it asks of the registry: `embedded/pull.rs` |
+//! | `cp`, `diff`, `export`, `commit` | `embedded/copy.rs`, `embedded/tree.rs`, `store/{pack,unpack,diff,commit}.rs` |
+//! | what `system check` proves | `store/check.rs` |
 //! | how an image comes in, how a layer is unpacked | `store/load.rs`, `store/import.rs`, `store/extract.rs` |
 //! | what is asked of a registry, and how often | `registry/call.rs`; logins: `registry/auth.rs` |
 //! | TLS, proxies, deadlines of a connection | `http/` |
