@@ -355,7 +355,12 @@ fn images_volumes_and_networks() {
     assert!(run_with(&fake, &["import", "-", "made:1"], "tar").out.starts_with("sha256:"));
     check(&fake, "image from-host tools /bin/true", 0, "Loaded image: tools:latest\n", "");
     check(&fake, "save busybox", 0, "fake archive of busybox\n", "");
-    assert!(run(&fake, "history busybox").out.contains("<missing>"));
+    let history = run(&fake, "history busybox").out;
+    assert!(
+        history.contains("<missing>") && history.contains("CREATED   ") && !history.contains("CREATED AT"),
+        "{history}"
+    );
+    assert!(run(&fake, "history --human=false busybox").out.contains("CREATED AT"));
     check(&fake, "volume create foo", 0, "foo\n", "");
     check(&fake, "volume ls", 0, "DRIVER    VOLUME NAME\nlocal     foo\n", "");
     check(&fake, "volume inspect nope", 1, "[]\n", "Error: get nope: no such volume\n");

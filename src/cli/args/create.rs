@@ -15,7 +15,7 @@ pub struct RunVerb {
     #[arg(long, value_name = "string")]
     pub detach_keys: Option<String>,
     /// Proxy received signals to the process
-    #[arg(long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(long, action = clap::ArgAction::Set, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub sig_proxy: bool,
 }
 

@@ -85,7 +85,7 @@ pub struct CommitArgs {
     #[arg(short, long, value_name = "string")]
     pub message: Option<String>,
     /// Pause container during commit
-    #[arg(short, long, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(short, long, action = clap::ArgAction::Set, default_value = "true", hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub pause: bool,
     #[arg(value_name = "CONTAINER")]
     pub container: String,
