@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "pty/driver.rs"]
-#[allow(dead_code, reason = "the kernel tests use the rest")]
 mod driver;
 
 use std::time::{Duration, Instant};
