@@ -132,7 +132,7 @@ fn writer_alone(bench: &Bench, emit: [&str; 4]) -> f64 {
 /// Loads an archive of about 500 MB in several layers, made from this machine's own files.
 pub fn load(bench: &mut Bench) {
     let archive = bench.path("big.tar");
-    make_archive(bench, &archive);
+    make_archive(bench, &archive, 5, 102 << 20);
     let size = fs::metadata(&archive).map_or(0, |meta| meta.len()) >> 20;
     let n = (bench.options.n / 5).clamp(1, 5);
     let series: Vec<Series> = bench.contest(n, |engine| {
@@ -146,8 +146,8 @@ pub fn load(bench: &mut Bench) {
     let _ = fs::remove_file(&archive);
 }
 
-/// Five layers of about 100 MB from /usr, in the form `docker save` writes.
-fn make_archive(bench: &Bench, archive: &std::path::Path) {
+/// Layers of about so many bytes from /usr, in the form `docker save` writes; always the same ones.
+pub fn make_archive(bench: &Bench, archive: &std::path::Path, n_layers: usize, layer_bytes: u64) {
     let dir = bench.path("archive");
     fs::create_dir_all(&dir).expect("a directory");
     let files = output(Command::new("find").args([
@@ -167,12 +167,12 @@ fn make_archive(bench: &Bench, archive: &std::path::Path) {
         bytes += fs::metadata(file).map_or(0, |meta| meta.len());
         list.push_str(file);
         list.push('\n');
-        if bytes > 102 << 20 {
+        if bytes > layer_bytes {
             layers.push(make_layer(&dir, layers.len(), &list));
             list.clear();
             bytes = 0;
         }
-        if layers.len() == 5 {
+        if layers.len() == n_layers {
             break;
         }
     }

@@ -10,6 +10,7 @@ mod measure;
 mod memory;
 mod meter;
 mod peers;
+mod registry;
 mod runtime;
 mod screen;
 mod table;
@@ -36,13 +37,14 @@ const ROWS: &[(&str, Row)] = &[
     ("logs", logs::logs),
     ("follow", logs::follow),
     ("load", logs::load),
+    ("images", registry::images),
     ("screen", |bench| screen::screen(bench, 62)),
     ("screen-many", |bench| screen::screen(bench, 502)),
     ("ps", engine::ps),
 ];
 
 /// Rows that need the daemons.
-const WITH_PEERS: &[&str] = &["run", "exec", "stop", "starts", "ps", "memory", "logs", "follow", "load"];
+const WITH_PEERS: &[&str] = &["run", "exec", "stop", "starts", "ps", "memory", "logs", "follow", "load", "images"];
 /// Rows of the runtimes.
 const WITH_RUNTIMES: &[&str] = &["runtime", "runtime-seccomp", "runtime-exec", "runtime-cycle", "rss"];
 /// Rows that are done only when asked for, or with `--full`.
