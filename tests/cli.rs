@@ -173,11 +173,11 @@ fn run_errors_say_why_and_exit_125_126_127() {
             && text.contains("\"nope\": executable file not found in $PATH")
     );
     assert_eq!(err("run busybox /etc/passwd").0, 126);
-    let (code, text) = err("run nosuch:img");
+    let (code, text) = err("run missing:img");
     assert_eq!(code, 125);
     assert!(
-        text.starts_with("Unable to find image 'nosuch:img' locally\norlop: "),
-        "what is missing is asked for from its registry: {text}"
+        text.starts_with("Unable to find image 'missing:img' locally\norlop: pull access denied for missing:img"),
+        "what is not here is asked for from its registry: {text}"
     );
     let (code, text) = err("run --pull never nosuch:img");
     assert!(code == 125 && text.starts_with("orlop: No such image: nosuch:img\n"), "{text}");
