@@ -149,8 +149,11 @@ fn two_screens_on_one_store_see_each_other_and_one_may_be_killed() {
     second.wait_for("● up");
     second.write("P");
     first.wait_for("‖ paused");
+    // The key turns round what its own screen shows.
+    second.wait_for("‖ paused");
     second.write("P");
     first.wait_for("● up");
+    second.wait_for("● up");
 
     // A shell of the first one's; then its screen is gone, and nothing else is.
     first.write("e");
