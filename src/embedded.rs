@@ -85,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) host: host::Host,
     pub(crate) load: host::LoadMeter,
     pub(crate) cache: view::Cache,
+    pub(crate) samplers: stats::Kept,
     /// Commands that were prepared by this process, by exec id.
     pub(crate) execs: Mutex<HashMap<String, execs::Prepared>>,
     pub(crate) deletions: Deletions,
@@ -109,6 +110,7 @@ impl Embedded {
             host: host::Host::read(),
             load: host::LoadMeter::default(),
             cache: view::Cache::default(),
+            samplers: stats::Kept::default(),
             execs: Mutex::default(),
             deletions: Deletions::default(),
             registries: registries::Lazy::default(),

@@ -53,7 +53,7 @@ pub use network::NetworkSummary;
 pub use progress::Progress;
 pub use spec::{ContainerSpec, HealthCheck, MountSpec, PortBinding, Resources, RestartPolicy, Ulimit};
 pub use stats::{Pressure, StatsQuery, StatsSample};
-pub use system::{CheckProblem, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion};
+pub use system::{CheckProblem, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion, HostLoad};
 pub use volume::{CreateVolume, Volume};
 
 /// A stream of results; it ends with `None` after the last item, or with one error that says why.
@@ -114,6 +114,10 @@ pub trait Containers: Send + Sync {
     async fn logs(&self, ctr: &str, query: &LogsQuery) -> Result<LogStream>;
     /// One sample at once, then (unless `once`) one a second until the container ends.
     async fn stats(&self, ctr: &str, query: &StatsQuery) -> Result<BoxStream<StatsSample>>;
+    /// One sample of each of these, with the id asked for; those that do not run are left out. For engines that read many for the price of one.
+    async fn samples(&self, _ctrs: &[String]) -> Result<Vec<(String, StatsSample)>> {
+        Err(not_offered("samples of several containers at once"))
+    }
     /// Processes as `ps` with these arguments would show them, read from outside (CVE-2022-1227).
     async fn top(&self, ctr: &str, ps_args: &str) -> Result<ProcessTable>;
     /// Removes all stopped containers that match.
@@ -222,6 +226,10 @@ pub trait System: Send + Sync {
     /// Events as they happen, after those kept since `query.since`. The subscription stands when this returns: subscribe first, list second.
     async fn events(&self, query: &EventsQuery) -> Result<BoxStream<Event>>;
     async fn disk_usage(&self) -> Result<DiskUsage>;
+    /// How busy the host is. Cheap: asked every few seconds.
+    async fn host_load(&self) -> Result<HostLoad> {
+        Err(not_offered("the load of its host"))
+    }
     /// Proves credentials to a registry; returns an identity token to keep instead of the password where the registry gives one.
     async fn login(&self, _auth: &RegistryAuth) -> Result<Option<String>> {
         Err(not_offered("login"))

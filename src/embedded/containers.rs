@@ -113,6 +113,11 @@ impl Containers for Embedded {
         Ok(stats::stream(&self.core, &view, *query))
     }
 
+    async fn samples(&self, ctrs: &[String]) -> Result<Vec<(String, StatsSample)>> {
+        let ctrs = ctrs.to_vec();
+        self.blocking(move |core| Ok(stats::samples(core, &ctrs))).await
+    }
+
     async fn top(&self, ctr: &str, ps_args: &str) -> Result<ProcessTable> {
         let (ctr, ps_args) = (ctr.to_owned(), ps_args.to_owned());
         self.blocking(move |core| {

@@ -4,6 +4,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::engine::Pressure;
+
 /// What does not change while the engine lives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
@@ -90,6 +92,15 @@ fn count_list(list: &str) -> Option<u32> {
 
 pub(crate) fn memory() -> Memory {
     parse_memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
+}
+
+/// From /proc/pressure; `None` where the kernel has none (before 4.20, or `psi=0`).
+pub(crate) fn pressure() -> Option<Pressure> {
+    let some = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/pressure/{name}")).ok()?;
+        super::stats::some_avg10(&text)
+    };
+    Some(Pressure { cpu_some: some("cpu")?, memory_some: some("memory")?, io_some: some("io")? })
 }
 
 fn parse_memory(meminfo: &str) -> Memory {

@@ -1,10 +1,13 @@
-//! What a container uses, read once a second from its cgroups through descriptors that stay open. Called by `containers`. Understands both
-//! hierarchies by what files a directory has, so a hybrid host needs no special case.
+//! What a container uses, read from its cgroups through descriptors that stay open. Called by `containers`. Understands both hierarchies by
+//! what files a directory has, so a hybrid host needs no special case.
+//!
+//! A screen asks for the same dozen containers once a second: [`Kept`] has their files open from one time to the next, and one thread wakes for all.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::MissedTickBehavior;
@@ -12,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::engine::{BoxStream, EngineError, Result, StatsQuery, StatsSample};
 
 use super::Core;
-use super::host;
+use super::host::{self, CpuTimes};
 use super::spec::Mode;
 use super::view::View;
 
@@ -63,7 +66,7 @@ const FILES: [(&str, Kind); 15] = [
 
 /// Open files of one container's cgroups.
 #[derive(Debug)]
-pub(crate) struct Sampler {
+struct Sampler {
     id: String,
     name: String,
     files: Vec<(Kind, File)>,
@@ -74,7 +77,7 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     /// Opens what there is. A container that does not run has no files and gives zeros.
-    pub(crate) fn open(view: &View, mem_total_bytes: u64) -> Self {
+    fn open(core: &Core, view: &View) -> Self {
         let mut files: Vec<(Kind, File)> = Vec::new();
         for dir in &view.run.cgroups {
             open_dir(dir, &mut files);
@@ -82,24 +85,24 @@ impl Sampler {
         let has_own = Mode::of(view.record.spec.network_mode.as_deref()) == Mode::Private;
         let pid = view.state().pid.filter(|_| has_own);
         let net_dev = pid.and_then(|pid| File::open(format!("/proc/{pid}/net/dev")).ok());
-        Self { id: view.record.id.clone(), name: view.record.name.clone(), files, net_dev, mem_total_bytes }
+        let (id, name) = (view.record.id.clone(), view.record.name.clone());
+        Self { id, name, files, net_dev, mem_total_bytes: core.host.mem_total_bytes }
     }
 
     /// Reads everything once; `None` when the cgroups have gone.
-    pub(crate) fn sample(&self) -> Option<StatsSample> {
-        let mut sample = zeros(&self.id, &self.name);
+    fn sample(&self, cpu: CpuTimes, buf: &mut [u8]) -> Option<StatsSample> {
+        let mut sample = zeros(&self.id, &self.name, cpu);
         sample.running = true;
-        let mut buf = vec![0u8; MAX_FILE_BYTES];
         let mut n_read = 0;
         for (kind, file) in &self.files {
-            let Ok(n_bytes) = file.read_at(&mut buf, 0) else { continue };
+            let Ok(n_bytes) = file.read_at(buf, 0) else { continue };
             n_read += 1;
             absorb(*kind, &String::from_utf8_lossy(&buf[..n_bytes]), &mut sample);
         }
         if n_read == 0 {
             return None;
         }
-        if let Some(n_bytes) = self.net_dev.as_ref().and_then(|file| file.read_at(&mut buf, 0).ok()) {
+        if let Some(n_bytes) = self.net_dev.as_ref().and_then(|file| file.read_at(buf, 0).ok()) {
             (sample.net_rx_bytes, sample.net_tx_bytes) = net_counters(&String::from_utf8_lossy(&buf[..n_bytes]));
         }
         sample.mem_used_bytes = sample.mem_used_bytes.saturating_sub(sample.mem_cache_bytes);
@@ -109,6 +112,37 @@ impl Sampler {
         };
         Some(sample)
     }
+}
+
+/// Descriptors of the containers asked for last, so that the next time only reads.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<HashMap<String, Sampler>>);
+
+/// Each sampler holds up to 17 descriptors, of a limit that is often 1024.
+const MAX_KEPT: usize = 40;
+
+/// One sample of each that runs. Blocks on the disk.
+pub(crate) fn samples(core: &Arc<Core>, ctrs: &[String]) -> Vec<(String, StatsSample)> {
+    let cpu = host::cpu_times();
+    let mut buf = vec![0; MAX_FILE_BYTES];
+    let mut kept = core.samplers.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = HashMap::new();
+    let mut all = Vec::with_capacity(ctrs.len());
+    for ctr in ctrs {
+        let known = kept.remove(ctr).and_then(|sampler| sampler.sample(cpu, &mut buf).map(|sample| (sampler, sample)));
+        // One that was restarted has new cgroups.
+        let found = known.or_else(|| {
+            let sampler = core.look(ctr).ok().filter(View::is_up).map(|view| Sampler::open(core, &view))?;
+            sampler.sample(cpu, &mut buf).map(|sample| (sampler, sample))
+        });
+        let Some((sampler, sample)) = found else { continue };
+        if next.len() < MAX_KEPT {
+            next.insert(ctr.clone(), sampler);
+        }
+        all.push((ctr.clone(), sample));
+    }
+    *kept = next;
+    all
 }
 
 fn open_dir(dir: &Path, files: &mut Vec<(Kind, File)>) {
@@ -126,8 +160,7 @@ fn open_dir(dir: &Path, files: &mut Vec<(Kind, File)>) {
     files.extend(File::open(dir.join("io.pressure")).ok().map(|file| (Kind::IoPressure, file)));
 }
 
-fn zeros(id: &str, name: &str) -> StatsSample {
-    let cpu = host::cpu_times();
+fn zeros(id: &str, name: &str, cpu: CpuTimes) -> StatsSample {
     StatsSample {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -198,9 +231,9 @@ fn absorb(kind: Kind, text: &str, sample: &mut StatsSample) {
             let sum = |wanted: &str| io_sum_v2(text, wanted);
             (sample.blk_read_bytes, sample.blk_write_bytes) = (sum("rbytes="), sum("wbytes="));
         }
-        Kind::CpuPressure => sample.pressure.get_or_insert_default().cpu_some = some_avg10(text),
-        Kind::MemoryPressure => sample.pressure.get_or_insert_default().memory_some = some_avg10(text),
-        Kind::IoPressure => sample.pressure.get_or_insert_default().io_some = some_avg10(text),
+        Kind::CpuPressure => sample.pressure.get_or_insert_default().cpu_some = some_avg10(text).unwrap_or(0.0),
+        Kind::MemoryPressure => sample.pressure.get_or_insert_default().memory_some = some_avg10(text).unwrap_or(0.0),
+        Kind::IoPressure => sample.pressure.get_or_insert_default().io_some = some_avg10(text).unwrap_or(0.0),
     }
 }
 
@@ -219,10 +252,9 @@ fn io_sum_v2(text: &str, wanted: &str) -> u64 {
 }
 
 /// `some avg10=1.50 avg60=… total=…`.
-fn some_avg10(text: &str) -> f32 {
-    let line = text.lines().find(|line| line.starts_with("some "));
-    let value = line.and_then(|line| line.split_whitespace().find_map(|word| word.strip_prefix("avg10=")));
-    value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+pub(crate) fn some_avg10(text: &str) -> Option<f32> {
+    let line = text.lines().find(|line| line.starts_with("some "))?;
+    line.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
 }
 
 /// Bytes received and sent over everything but the loopback.
@@ -238,11 +270,11 @@ fn net_counters(text: &str) -> (u64, u64) {
 /// One sample at once, then one a second until the container ends.
 pub(crate) fn stream(core: &Arc<Core>, view: &View, query: StatsQuery) -> BoxStream<StatsSample> {
     let is_up = view.is_up();
-    let first = zeros(&view.record.id, &view.record.name);
+    let first = zeros(&view.record.id, &view.record.name, host::cpu_times());
     if !is_up {
         return Box::pin(futures_util::stream::iter([Ok(first)]));
     }
-    let sampler = Arc::new(Sampler::open(view, core.host.mem_total_bytes));
+    let sampler = Arc::new(Sampler::open(core, view));
     let mut ticks = tokio::time::interval(PERIOD);
     // A reader that was away gets the next sample, not a burst of late ones.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -251,7 +283,8 @@ pub(crate) fn stream(core: &Arc<Core>, view: &View, query: StatsQuery) -> BoxStr
         let (sampler, mut ticks, once) = state?;
         ticks.tick().await;
         let reader = Arc::clone(&sampler);
-        let sampled = tokio::task::spawn_blocking(move || reader.sample()).await;
+        let sampled =
+            tokio::task::spawn_blocking(move || reader.sample(host::cpu_times(), &mut vec![0; MAX_FILE_BYTES])).await;
         match sampled {
             Ok(Some(sample)) => Some((Ok(sample), (!once).then_some((sampler, ticks, once)))),
             Ok(None) => None,
@@ -291,7 +324,7 @@ mod tests {
     use super::*;
 
     fn absorbed(files: &[(Kind, &str)]) -> StatsSample {
-        let mut sample = zeros("x", "x");
+        let mut sample = zeros("x", "x", CpuTimes::default());
         for (kind, text) in files {
             absorb(*kind, text, &mut sample);
         }

@@ -8,7 +8,8 @@ use crate::engine::RegistryAuth;
 use crate::engine::container::Status;
 use crate::engine::system::Usage;
 use crate::engine::{
-    BoxStream, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion, Event, EventsQuery, Result, System,
+    BoxStream, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion, Event, EventsQuery, HostLoad, Result,
+    System,
 };
 
 use super::view::text;
@@ -54,9 +55,18 @@ impl Core {
             runtimes: vec!["orlop".to_owned()],
             security_options: vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()],
             warnings,
-            host_cpu_percent: self.load.percent(),
-            host_mem_used_bytes: memory.total_bytes.saturating_sub(memory.available_bytes),
         })
+    }
+
+    fn host_load(&self) -> HostLoad {
+        let memory = host::memory();
+        HostLoad {
+            n_cpus: self.host.n_cpus,
+            cpu_percent: self.load.percent(),
+            mem_used_bytes: memory.total_bytes.saturating_sub(memory.available_bytes),
+            mem_total_bytes: memory.total_bytes,
+            pressure: host::pressure(),
+        }
     }
 
     fn version(&self) -> EngineVersion {
@@ -157,6 +167,10 @@ impl System for Embedded {
 
     async fn events(&self, query: &EventsQuery) -> Result<BoxStream<Event>> {
         events::stream(&self.core.store.events(), query)
+    }
+
+    async fn host_load(&self) -> Result<HostLoad> {
+        self.blocking(|core| Ok(core.host_load())).await
     }
 
     async fn disk_usage(&self) -> Result<DiskUsage> {

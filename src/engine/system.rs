@@ -32,9 +32,18 @@ pub struct EngineInfo {
     pub runtimes: Vec<String>,
     pub security_options: Vec<String>,
     pub warnings: Vec<String>,
-    /// The host's load: percent of all CPUs busy since the previous call, memory used; zeros when not known.
-    pub host_cpu_percent: f32,
-    pub host_mem_used_bytes: u64,
+}
+
+/// How busy the engine's host is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HostLoad {
+    pub n_cpus: u32,
+    /// Percent of all CPUs busy since the previous call; zero at the first.
+    pub cpu_percent: f32,
+    pub mem_used_bytes: u64,
+    pub mem_total_bytes: u64,
+    /// `None` where the kernel does not tell.
+    pub pressure: Option<super::stats::Pressure>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

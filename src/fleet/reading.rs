@@ -11,7 +11,7 @@ use super::{Fleet, Member, choose_a_host};
 use crate::engine::system::Usage;
 use crate::engine::{
     BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventsQuery, Filters,
-    Force, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages, LoadedImage,
+    Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages, LoadedImage,
     NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result, System, Volume,
     Volumes, Writer,
 };
@@ -121,12 +121,11 @@ impl Networks for Fleet {
 
 #[async_trait]
 impl System for Fleet {
-    /// Sums; the load is the mean over the processors of all hosts.
+    /// Sums.
     async fn info(&self) -> Result<EngineInfo> {
         let all = self.gather(|member| member.engine.system().info()).await?;
         let mut sum =
             EngineInfo { kind: "fleet".into(), name: format!("{} hosts", all.len()), ..EngineInfo::default() };
-        let mut busy = 0.0;
         for info in all {
             sum.n_containers += info.n_containers;
             sum.n_running += info.n_running;
@@ -135,12 +134,13 @@ impl System for Fleet {
             sum.n_images += info.n_images;
             sum.n_cpus += info.n_cpus;
             sum.mem_total_bytes += info.mem_total_bytes;
-            sum.host_mem_used_bytes += info.host_mem_used_bytes;
-            busy += info.host_cpu_percent * info.n_cpus as f32;
             sum.warnings.extend(info.warnings.into_iter().map(|warning| format!("{}: {warning}", info.name)));
         }
-        sum.host_cpu_percent = busy / sum.n_cpus.max(1) as f32;
         Ok(sum)
+    }
+
+    async fn host_load(&self) -> Result<HostLoad> {
+        Ok(add_loads(&self.gather(|member| member.engine.system().host_load()).await?))
     }
 
     async fn version(&self) -> Result<EngineVersion> {
@@ -183,6 +183,26 @@ impl System for Fleet {
         }
         Ok(sum)
     }
+}
+
+/// Sums; the load is the mean over the processors of those that tell, the pressure that of the worst host.
+fn add_loads(all: &[HostLoad]) -> HostLoad {
+    let mut sum = HostLoad::default();
+    let mut busy = 0.0;
+    for one in all {
+        sum.n_cpus += one.n_cpus;
+        sum.mem_used_bytes += one.mem_used_bytes;
+        sum.mem_total_bytes += one.mem_total_bytes;
+        busy += one.cpu_percent * one.n_cpus as f32;
+        if let Some(pressure) = one.pressure {
+            let worst = sum.pressure.get_or_insert_default();
+            worst.cpu_some = worst.cpu_some.max(pressure.cpu_some);
+            worst.memory_some = worst.memory_some.max(pressure.memory_some);
+            worst.io_some = worst.io_some.max(pressure.io_some);
+        }
+    }
+    sum.cpu_percent = busy / sum.n_cpus.max(1) as f32;
+    sum
 }
 
 fn add(sum: &mut Usage, one: Usage) {

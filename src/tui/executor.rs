@@ -123,6 +123,7 @@ impl Executor {
             Command::List(pane) => self.ask(questions::list(self.engine(), pane)),
             Command::Container(id) => self.ask(questions::container(self.engine(), id)),
             Command::Info => self.ask(questions::info(self.engine())),
+            Command::HostLoad => self.ask(questions::host_load(self.engine())),
             Command::Load(subject) => self.ask(questions::load(self.engine(), subject)),
             Command::Top(subject) => self.ask(questions::top(self.engine(), subject)),
             Command::LayerFiles(subject) => self.ask(questions::layer_files(self.engine(), subject)),

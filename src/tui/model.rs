@@ -17,7 +17,7 @@ pub mod usage;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::engine::{Access, EngineError, EngineInfo, Event, HostEntry};
+use crate::engine::{Access, EngineError, EngineInfo, Event, HostEntry, HostLoad};
 
 use self::containers::{Column, SortKey};
 use self::detail::Detail;
@@ -147,6 +147,7 @@ pub struct Model {
 
     pub link: Link,
     pub info: Option<EngineInfo>,
+    pub host_load: Option<HostLoad>,
     /// Percent of all CPUs, newest last.
     pub host_cpu: Series,
 
@@ -204,8 +205,11 @@ pub struct Due {
     pub asked: HashSet<Pane>,
     pub asked_containers: HashSet<String>,
     pub is_info_asked: bool,
+    pub is_load_asked: bool,
     /// When host load was last asked for.
-    pub info_at: Option<Instant>,
+    pub load_at: Option<Instant>,
+    /// The engine cannot tell the load of its host.
+    pub has_no_load: bool,
     /// When lists were last asked for as a whole.
     pub reconciled: Option<Instant>,
     /// Ids whose stats are being sampled.
@@ -229,6 +233,7 @@ impl Model {
             keymap,
             link: Link::Connecting,
             info: None,
+            host_load: None,
             host_cpu: Series::new(60, Duration::from_secs(5)),
             containers: Listing::default(),
             images: Listing::default(),
@@ -264,6 +269,7 @@ impl Model {
         self.host = host;
         self.link = Link::Connecting;
         self.info = None;
+        self.host_load = None;
         self.host_cpu = Series::new(60, Duration::from_secs(5));
         self.containers = Listing::default();
         self.images = Listing::default();

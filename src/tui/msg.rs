@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::engine::progress::Step;
 use crate::engine::{
-    ContainerSpec, ContainerSummary, CreateVolume, EngineError, EngineInfo, Event, Exit, HostEntry, ImageSummary,
-    NetworkSummary, ProcessTable, StatsSample, TtySize, UpdateContainer, Volume,
+    ContainerSpec, ContainerSummary, CreateVolume, EngineError, EngineInfo, Event, Exit, HostEntry, HostLoad,
+    ImageSummary, NetworkSummary, ProcessTable, StatsSample, TtySize, UpdateContainer, Volume,
 };
 
 use super::input::Input;
@@ -33,6 +33,7 @@ pub enum Msg {
     Volumes(Answer<Vec<Volume>>),
     Networks(Answer<Vec<NetworkSummary>>),
     Info(Answer<EngineInfo>),
+    HostLoad(Answer<HostLoad>),
     /// The event stream stands; lists asked for from now on miss nothing.
     Subscribed,
     Event(Event),
@@ -140,6 +141,7 @@ pub enum Command {
     List(Pane),
     Container(String),
     Info,
+    HostLoad,
     Load(Subject),
     Top(Subject),
     LastLines(Subject),

@@ -74,6 +74,7 @@ async fn listen(engine: &dyn Engine, out: &Outbox, attempt: &mut u32) -> EngineE
 pub(super) async fn sample_stats(engine: Arc<dyn Engine>, out: Outbox, mut watched: watch::Receiver<Vec<String>>) {
     let mut ticks = tokio::time::interval_at(Instant::now(), SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reads_many = true;
     loop {
         let ids = watched.borrow_and_update().clone();
         if ids.is_empty() {
@@ -82,14 +83,25 @@ pub(super) async fn sample_stats(engine: Arc<dyn Engine>, out: Outbox, mut watch
             }
             continue;
         }
-        let samples: Vec<_> = join_all(ids.into_iter().map(|id| sample(&*engine, id))).await;
-        let samples: Vec<_> = samples.into_iter().flatten().collect();
+        let samples = sample_all(&*engine, ids, &mut reads_many).await;
         if !samples.is_empty() && !out.send(Msg::Samples(samples)).await {
             return;
         }
         // A changed set is sampled with the next tick: moving through a long list must not become a storm.
         ticks.tick().await;
     }
+}
+
+/// In one question where the engine has one for that; it is found out once.
+async fn sample_all(engine: &dyn Engine, ids: Vec<String>, reads_many: &mut bool) -> Vec<(String, StatsSample)> {
+    if *reads_many {
+        match timeout(SAMPLE_TIME, engine.containers().samples(&ids)).await {
+            Ok(Ok(samples)) => return samples,
+            Ok(Err(error)) if error.class == Class::Unsupported => *reads_many = false,
+            _ => return Vec::new(),
+        }
+    }
+    join_all(ids.into_iter().map(|id| sample(engine, id))).await.into_iter().flatten().collect()
 }
 
 async fn sample(engine: &dyn Engine, id: String) -> Option<(String, StatsSample)> {

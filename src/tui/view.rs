@@ -134,6 +134,9 @@ fn counts(model: &Model, width: u16) -> Vec<Span<'static>> {
     spans
 }
 
+/// Share of the time, percent, from which waiting is worth a word in the header.
+const FELT: f32 = 5.0;
+
 /// Host load and the clock; returns the cells used.
 fn header_right(model: &Model, width: u16, buf: &mut Buffer, y: u16) -> u16 {
     let theme = &model.theme;
@@ -143,18 +146,24 @@ fn header_right(model: &Model, width: u16, buf: &mut Buffer, y: u16) -> u16 {
     if width < 60 {
         return width - x;
     }
-    let Some(info) = model.info.as_ref() else { return width - x };
-    if info.host_mem_used_bytes > 0 {
-        let share = info.host_mem_used_bytes as f64 / info.mem_total_bytes.max(1) as f64;
-        let used = units::bytes(info.host_mem_used_bytes);
-        let total = format!("/{}", units::bytes(info.mem_total_bytes));
+    let Some(load) = model.host_load.as_ref() else { return width - x };
+    if let Some((name, percent)) = load.pressure.as_ref().and_then(worst).filter(|_| width >= WIDE) {
+        let shown = units::percent(f64::from(percent));
+        x = x.saturating_sub((name.len() + shown.len() + 4) as u16);
+        put(buf, x, y, name.len() as u16 + 1, name, theme.dim);
+        put(buf, x + name.len() as u16 + 1, y, shown.len() as u16, &shown, hot(theme, f64::from(percent) / 50.0));
+    }
+    if load.mem_used_bytes > 0 {
+        let share = load.mem_used_bytes as f64 / load.mem_total_bytes.max(1) as f64;
+        let used = units::bytes(load.mem_used_bytes);
+        let total = format!("/{}", units::bytes(load.mem_total_bytes));
         x = x.saturating_sub((used.len() + total.len() + 6) as u16);
         put(buf, x, y, 4, "mem ", theme.dim);
         put(buf, x + 4, y, used.len() as u16, &used, hot(theme, share));
         put(buf, x + 4 + used.len() as u16, y, total.len() as u16, &total, theme.dim);
     }
     if width >= 100 && model.host_cpu.len() > 1 {
-        let value = f64::from(info.host_cpu_percent);
+        let value = f64::from(load.cpu_percent);
         let shown = text::pad_left(&units::percent(value), 4);
         x = x.saturating_sub(18);
         put(buf, x, y, 4, "cpu ", theme.dim);
@@ -162,6 +171,13 @@ fn header_right(model: &Model, width: u16, buf: &mut Buffer, y: u16) -> u16 {
         charts::sparkline(&model.host_cpu, 100.0, Rect::new(x + 9, y, 6, 1), buf, theme);
     }
     width - x
+}
+
+/// Which resource tasks wait for most, where it is enough to be felt.
+fn worst(pressure: &crate::engine::Pressure) -> Option<(&'static str, f32)> {
+    let all = [("cpu waits", pressure.cpu_some), ("mem waits", pressure.memory_some), ("io waits", pressure.io_some)];
+    let worst = all.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    worst.filter(|(_, percent)| *percent >= FELT)
 }
 
 /// Plain while calm; colour only when a number is hot.

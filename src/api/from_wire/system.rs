@@ -36,8 +36,6 @@ pub fn info(doc: &Value, family: Family) -> EngineInfo {
         runtimes: doc.keys("Runtimes"),
         security_options: doc.texts("SecurityOptions"),
         warnings: doc.texts("Warnings"),
-        host_cpu_percent: 0.0,
-        host_mem_used_bytes: 0,
     }
 }
 

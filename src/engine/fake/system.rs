@@ -14,7 +14,7 @@ use crate::engine::error::Result;
 use crate::engine::event::{Event, EventsQuery};
 use crate::engine::filter::Filters;
 use crate::engine::network::NetworkSummary;
-use crate::engine::system::{DiskUsage, EngineInfo, EngineVersion, Usage};
+use crate::engine::system::{DiskUsage, EngineInfo, EngineVersion, HostLoad, Usage};
 use crate::engine::{BoxStream, Networks, System};
 
 const EVENT_KEYS: [&str; 8] = ["container", "image", "volume", "network", "type", "event", "label", "label!"];
@@ -25,7 +25,6 @@ impl System for Fake {
         let world = self.enter("system.info").await?;
         let n =
             |test: &dyn Fn(Status) -> bool| world.containers.iter().filter(|ctr| test(ctr.state.status)).count() as u32;
-        let age = self.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64() % 100_000.0;
         Ok(EngineInfo {
             id: "fa4e0000-0000-4000-8000-000000000001".to_owned(),
             kind: "embedded".to_owned(),
@@ -51,8 +50,18 @@ impl System for Fake {
             runtimes: vec!["orlop".to_owned()],
             security_options: vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()],
             warnings: Vec::new(),
-            host_cpu_percent: (30.0 + 22.0 * (age / 11.0).sin()) as f32,
-            host_mem_used_bytes: (4_u64 << 30) + ((1.0 + (age / 60.0).sin()) * 4e8) as u64,
+        })
+    }
+
+    async fn host_load(&self) -> Result<HostLoad> {
+        drop(self.enter("system.host_load").await?);
+        let age = self.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64() % 100_000.0;
+        Ok(HostLoad {
+            n_cpus: 4,
+            cpu_percent: (30.0 + 22.0 * (age / 11.0).sin()) as f32,
+            mem_used_bytes: (4_u64 << 30) + ((1.0 + (age / 60.0).sin()) * 4e8) as u64,
+            mem_total_bytes: 24 << 30,
+            pressure: None,
         })
     }
 

@@ -56,6 +56,10 @@ pub(super) async fn info(engine: Arc<dyn Engine>) -> Msg {
     Msg::Info(in_time("", engine.system().info()).await)
 }
 
+pub(super) async fn host_load(engine: Arc<dyn Engine>) -> Msg {
+    Msg::HostLoad(in_time("", engine.system().host_load()).await)
+}
+
 pub(super) async fn load(engine: Arc<dyn Engine>, subject: Subject) -> Msg {
     let answer = in_time(&subject.id, async {
         Ok(Box::new(match subject.kind {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::engine::container::Status;
-use crate::engine::{EngineError, Event, EventKind};
+use crate::engine::{Class, EngineError, Event, EventKind, HostLoad};
 
 use super::super::inspect_json;
 use super::super::listing::{Listing, Loading};
@@ -52,10 +52,10 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
         Msg::Info(answer) => {
             model.due.is_info_asked = false;
             if let Ok(info) = answer {
-                model.host_cpu.push(Some(f64::from(info.host_cpu_percent)));
                 model.info = Some(info);
             }
         }
+        Msg::HostLoad(answer) => host_load(model, answer),
         Msg::Subscribed => return subscribed(model),
         Msg::Event(event) => event_came(model, &event),
         Msg::LinkLost { error, attempt } => link_lost(model, error, attempt),
@@ -100,13 +100,27 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
         Msg::Saved(Err(reason)) => say(model, Tone::Bad, reason),
         Msg::Sizes(sizes) => layers::sizes_known(model, &sizes),
         Msg::Panicked(text) => {
-            let error =
-                EngineError::new(crate::engine::Class::Internal, "", format!("a task of the screen broke: {text}"));
+            let error = EngineError::new(Class::Internal, "", format!("a task of the screen broke: {text}"));
             layers::show_error(model, "This is a bug in orlop", vec![(String::new(), error)]);
         }
         _ => {}
     }
     Vec::new()
+}
+
+fn host_load(model: &mut Model, answer: Result<HostLoad, EngineError>) {
+    model.due.is_load_asked = false;
+    match answer {
+        Ok(load) => {
+            model.host_cpu.push(Some(f64::from(load.cpu_percent)));
+            model.host_load = Some(load);
+        }
+        // A daemon that cannot tell is not asked again and again.
+        Err(error) => {
+            model.host_load = None;
+            model.due.has_no_load = error.class == Class::Unsupported;
+        }
+    }
 }
 
 fn failed<T>(listing: &mut Listing<T>, error: EngineError) {
@@ -178,6 +192,8 @@ fn subscribed(model: &mut Model) -> Vec<Command> {
     model.due.asked.clear();
     model.due.asked_containers.clear();
     model.due.is_info_asked = false;
+    model.due.is_load_asked = false;
+    model.due.has_no_load = false;
     model.detail.asked = None;
     model.detail.is_stale = true;
     model.due.reconciled = Some(model.tick);

@@ -20,7 +20,7 @@ const RECONCILE: Duration = Duration::from_secs(30);
 /// The process table is refreshed this often while it is on screen.
 const TOP_EVERY: Duration = Duration::from_secs(2);
 /// Host load is asked for this often.
-const INFO_EVERY: Duration = Duration::from_secs(5);
+const LOAD_EVERY: Duration = Duration::from_secs(5);
 /// More changed containers than this are cheaper as one list.
 const MANY: usize = 8;
 
@@ -33,6 +33,7 @@ pub fn settle(model: &mut Model) -> Vec<Command> {
     if model.link == Link::Up {
         reconcile(model);
         ask_lists(model, &mut out);
+        ask_host_load(model, &mut out);
         note_shown(model);
         ask_detail(model, &mut out);
         follow_logs(model, &mut out);
@@ -73,15 +74,24 @@ fn reconcile(model: &mut Model) {
     if due <= model.tick {
         model.due.reconciled = Some(model.tick);
         model.due.lists.extend(Pane::LISTS);
-        model.due.info = true;
         model.detail.is_stale = true;
     }
     model.wake_by(model.due.reconciled.unwrap_or(model.tick) + RECONCILE);
-    let info_due = model.due.info_at.map_or(model.tick, |last| last + INFO_EVERY);
-    if info_due <= model.tick {
-        model.due.info = true;
+}
+
+/// The load of the engine's host, for the header.
+fn ask_host_load(model: &mut Model, out: &mut Vec<Command>) {
+    // What everybody waits for comes first.
+    if model.due.has_no_load || model.due.is_load_asked || model.is_waiting_for_lists() {
+        return;
     }
-    model.wake_by(info_due.max(model.tick + Duration::from_millis(100)));
+    let due = model.due.load_at.map_or(model.tick, |last| last + LOAD_EVERY);
+    if due > model.tick {
+        return model.wake_by(due);
+    }
+    model.due.load_at = Some(model.tick);
+    model.due.is_load_asked = true;
+    out.push(Command::HostLoad);
 }
 
 fn ask_lists(model: &mut Model, out: &mut Vec<Command>) {
@@ -107,7 +117,6 @@ fn ask_lists(model: &mut Model, out: &mut Vec<Command>) {
     if model.due.info && !model.due.is_info_asked {
         model.due.info = false;
         model.due.is_info_asked = true;
-        model.due.info_at = Some(model.tick);
         out.push(Command::Info);
     }
 }
