@@ -54,7 +54,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::config::{Places, Registries};
-use crate::engine::{Containers, Engine, Execs, Images, Networks, Result, System, Volumes};
+use crate::engine::Result;
 use crate::store::Store;
 
 /// What a user may set for the engine.
@@ -134,32 +134,6 @@ impl Embedded {
         let core = Arc::clone(&self.core);
         let done = tokio::task::spawn_blocking(move || work(&core)).await;
         done.map_err(|failed| error::join(&failed))?
-    }
-}
-
-impl Engine for Embedded {
-    fn containers(&self) -> &dyn Containers {
-        self
-    }
-
-    fn execs(&self) -> &dyn Execs {
-        self
-    }
-
-    fn images(&self) -> &dyn Images {
-        self
-    }
-
-    fn volumes(&self) -> &dyn Volumes {
-        self
-    }
-
-    fn networks(&self) -> &dyn Networks {
-        self
-    }
-
-    fn system(&self) -> &dyn System {
-        self
     }
 }
 

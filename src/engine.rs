@@ -80,6 +80,33 @@ pub trait Engine: Send + Sync {
     fn system(&self) -> &dyn System;
 }
 
+/// Whoever offers the six resources is an engine.
+impl<T: Containers + Execs + Images + Volumes + Networks + System> Engine for T {
+    fn containers(&self) -> &dyn Containers {
+        self
+    }
+
+    fn execs(&self) -> &dyn Execs {
+        self
+    }
+
+    fn images(&self) -> &dyn Images {
+        self
+    }
+
+    fn volumes(&self) -> &dyn Volumes {
+        self
+    }
+
+    fn networks(&self) -> &dyn Networks {
+        self
+    }
+
+    fn system(&self) -> &dyn System {
+        self
+    }
+}
+
 /// Containers. `ctr` is always what a user typed: a full id, a unique id prefix, or a name (with or without a leading slash).
 ///
 /// # Errors

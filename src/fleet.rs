@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::engine::{
-    Class, ContainerSummary, Containers, Engine, EngineError, Execs, Images, Networks, Result, System, Volumes,
-};
+use crate::engine::{Class, ContainerSummary, Engine, EngineError, Result};
 
 /// Longest wait for one host where all are asked; the others' answers do not wait longer either.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -100,32 +98,6 @@ fn silent(host: &str) -> EngineError {
 fn choose_a_host(what: &str) -> EngineError {
     EngineError::unsupported(format!("{what} belongs to one host, and several are shown"))
         .with_hint("H goes to one host; on the command line, --host does")
-}
-
-impl Engine for Fleet {
-    fn containers(&self) -> &dyn Containers {
-        self
-    }
-
-    fn execs(&self) -> &dyn Execs {
-        self
-    }
-
-    fn images(&self) -> &dyn Images {
-        self
-    }
-
-    fn volumes(&self) -> &dyn Volumes {
-        self
-    }
-
-    fn networks(&self) -> &dyn Networks {
-        self
-    }
-
-    fn system(&self) -> &dyn System {
-        self
-    }
 }
 
 #[cfg(test)]

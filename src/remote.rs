@@ -30,7 +30,7 @@ mod wait;
 use std::sync::Arc;
 
 use crate::config::host::Endpoint;
-use crate::engine::{Containers, Engine, Execs, Images, Networks, Result, System, Volumes};
+use crate::engine::Result;
 
 use self::link::Link;
 
@@ -52,31 +52,5 @@ impl Remote {
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
         self.link.endpoint()
-    }
-}
-
-impl Engine for Remote {
-    fn containers(&self) -> &dyn Containers {
-        self
-    }
-
-    fn execs(&self) -> &dyn Execs {
-        self
-    }
-
-    fn images(&self) -> &dyn Images {
-        self
-    }
-
-    fn volumes(&self) -> &dyn Volumes {
-        self
-    }
-
-    fn networks(&self) -> &dyn Networks {
-        self
-    }
-
-    fn system(&self) -> &dyn System {
-        self
     }
 }

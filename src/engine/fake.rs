@@ -36,7 +36,6 @@ use self::world::World;
 use super::container::Exit;
 use super::error::{Class, EngineError, Result};
 use super::spec::ContainerSpec;
-use super::{Containers, Engine, Execs, Images, Networks, System, Volumes};
 
 pub use self::tape::{Style, Tape};
 
@@ -269,32 +268,6 @@ impl Wake for Shared {
         let fake = Fake(self);
         let world = fake.lock();
         fake.tell(world);
-    }
-}
-
-impl Engine for Fake {
-    fn containers(&self) -> &dyn Containers {
-        self
-    }
-
-    fn execs(&self) -> &dyn Execs {
-        self
-    }
-
-    fn images(&self) -> &dyn Images {
-        self
-    }
-
-    fn volumes(&self) -> &dyn Volumes {
-        self
-    }
-
-    fn networks(&self) -> &dyn Networks {
-        self
-    }
-
-    fn system(&self) -> &dyn System {
-        self
     }
 }
 

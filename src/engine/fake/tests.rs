@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::StreamExt;
 
 use super::*;
+use crate::engine::Engine;
 use crate::engine::attach::{AttachOptions, Output};
 use crate::engine::container::{ListContainers, RemoveContainer, Status, StopOptions, WaitCondition};
 use crate::engine::event::EventsQuery;
