@@ -1,6 +1,7 @@
 //! Std extensions with no knowledge of containers. Called by every floor; must never do more than its name says.
 
 pub mod atomic;
+pub mod causes;
 pub mod human;
 pub mod ids;
 pub mod journal;

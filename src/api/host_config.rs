@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::engine::spec::{ContainerSpec, MountKind, MountSpec, PortBinding, RestartPolicy};
+use crate::engine::spec::{self, ContainerSpec, MountKind, MountSpec, PortBinding, RestartPolicy};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -138,23 +138,6 @@ pub struct UlimitShape {
     pub soft: i64,
 }
 
-const MASKED: [&str; 13] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/system/cpu/cpu0/thermal_throttle",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// The engine's view of a container in docker's words.
 pub fn to_wire(spec: &ContainerSpec) -> HostConfig {
     let res = &spec.resources;
@@ -227,8 +210,8 @@ pub fn to_wire(spec: &ContainerSpec) -> HostConfig {
             .map(|limit| UlimitShape { name: limit.name.clone(), hard: limit.hard, soft: limit.soft })
             .collect(),
         mounts: spec.mounts.iter().filter_map(mount).collect(),
-        masked_paths: paths(&spec.masked_paths, &MASKED),
-        readonly_paths: paths(&spec.readonly_paths, &READ_ONLY),
+        masked_paths: paths(&spec.masked_paths, &spec::MASKED_PATHS),
+        readonly_paths: paths(&spec.readonly_paths, &spec::READONLY_PATHS),
         ..HostConfig::default()
     }
 }

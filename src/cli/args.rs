@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 pub mod create;
 pub mod transfer;
 
-pub use create::{CreateArgs, CreateVerb, RunVerb};
+pub use create::{CreateArgs, CreateVerb, LimitArgs, RunVerb};
 pub use transfer::{
     CheckArgs, CommitArgs, CpArgs, DiffArgs, ExportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, SearchArgs,
 };
@@ -492,39 +492,8 @@ pub struct PortArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct UpdateArgs {
-    /// Block IO (relative weight), between 10 and 1000, or 0 to disable
-    #[arg(long, value_name = "uint16")]
-    pub blkio_weight: Option<String>,
-    /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "int")]
-    pub cpu_period: Option<String>,
-    /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "int", allow_hyphen_values = true)]
-    pub cpu_quota: Option<String>,
-    /// CPU shares (relative weight)
-    #[arg(short, long, value_name = "int")]
-    pub cpu_shares: Option<String>,
-    /// Number of CPUs
-    #[arg(long, value_name = "decimal")]
-    pub cpus: Option<String>,
-    /// CPUs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_cpus: Option<String>,
-    /// MEMs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_mems: Option<String>,
-    /// Memory limit
-    #[arg(short, long, value_name = "bytes")]
-    pub memory: Option<String>,
-    /// Memory soft limit
-    #[arg(long, value_name = "bytes")]
-    pub memory_reservation: Option<String>,
-    /// Swap limit equal to memory plus swap: -1 to enable unlimited swap
-    #[arg(long, value_name = "bytes", allow_hyphen_values = true)]
-    pub memory_swap: Option<String>,
-    /// Tune container pids limit (set -1 for unlimited)
-    #[arg(long, value_name = "int", allow_hyphen_values = true)]
-    pub pids_limit: Option<String>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Restart policy to apply when a container exits
     #[arg(long, value_name = "string")]
     pub restart: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::args::CreateArgs;
+use super::args::{CreateArgs, LimitArgs};
 use super::values::{self, RateUnit, Result, ValueError, bad};
 use crate::engine::spec::{ContainerSpec, HealthCheck, LogSettings, Resources, RestartPolicy};
 
@@ -244,21 +244,38 @@ fn log(args: &CreateArgs) -> LogSettings {
 }
 
 fn resources(args: &CreateArgs) -> Result<Resources> {
-    fn number<T: std::str::FromStr>(flag: &'static str, text: &Option<String>) -> Result<Option<T>> {
-        text.as_deref().map(|text| values::whole(flag, text)).transpose()
-    }
-    let size = |flag, text: &Option<String>| text.as_deref().map(|text| values::bytes(flag, text)).transpose();
     let rates = |flag, texts: &[String], unit| {
         texts.iter().map(|text| values::device_rate(flag, text, unit)).collect::<Result<Vec<_>>>()
     };
-    let swappiness: Option<i64> = number("--memory-swappiness", &args.memory_swappiness)?;
-    let swappiness = match swappiness {
+    let swappiness = match number::<i64>("--memory-swappiness", &args.memory_swappiness)? {
         None | Some(-1) => None,
         Some(value @ 0..=100) => Some(value as u8),
         Some(value) => {
             return Err(ValueError::Plain(format!("invalid value: {value}. Valid memory swappiness range is 0-100")));
         }
     };
+    Ok(Resources {
+        memory_swappiness: swappiness,
+        oom_kill_disable: args.oom_kill_disable,
+        cpu_rt_period_us: number("--cpu-rt-period", &args.cpu_rt_period)?,
+        cpu_rt_runtime_us: number("--cpu-rt-runtime", &args.cpu_rt_runtime)?,
+        device_read_bps: rates("--device-read-bps", &args.device_read_bps, RateUnit::Bytes)?,
+        device_write_bps: rates("--device-write-bps", &args.device_write_bps, RateUnit::Bytes)?,
+        device_read_iops: rates("--device-read-iops", &args.device_read_iops, RateUnit::Operations)?,
+        device_write_iops: rates("--device-write-iops", &args.device_write_iops, RateUnit::Operations)?,
+        devices: args.device.clone(),
+        device_cgroup_rules: args.device_cgroup_rule.clone(),
+        ..limits(&args.limits)?
+    })
+}
+
+fn number<T: std::str::FromStr>(flag: &'static str, text: &Option<String>) -> Result<Option<T>> {
+    text.as_deref().map(|text| values::whole(flag, text)).transpose()
+}
+
+/// The limits that `run`, `create` and `update` share.
+fn limits(args: &LimitArgs) -> Result<Resources> {
+    let size = |flag, text: &Option<String>| text.as_deref().map(|text| values::bytes(flag, text)).transpose();
     let swap = args.memory_swap.as_deref().map(|text| values::bytes_or_unlimited("--memory-swap", text)).transpose()?;
     let blkio_weight: Option<u16> = number("--blkio-weight", &args.blkio_weight)?;
     if let Some(weight) = blkio_weight.filter(|weight| *weight != 0 && !(10..=1000).contains(weight)) {
@@ -274,24 +291,15 @@ fn resources(args: &CreateArgs) -> Result<Resources> {
         memory_bytes: size("-m, --memory", &args.memory)?,
         memory_swap_bytes: swap,
         memory_reservation_bytes: size("--memory-reservation", &args.memory_reservation)?,
-        memory_swappiness: swappiness,
-        oom_kill_disable: args.oom_kill_disable,
         nano_cpus,
         cpu_shares: number("-c, --cpu-shares", &args.cpu_shares)?,
         cpu_period_us: number("--cpu-period", &args.cpu_period)?,
         cpu_quota_us: number("--cpu-quota", &args.cpu_quota)?,
-        cpu_rt_period_us: number("--cpu-rt-period", &args.cpu_rt_period)?,
-        cpu_rt_runtime_us: number("--cpu-rt-runtime", &args.cpu_rt_runtime)?,
         cpuset_cpus: args.cpuset_cpus.clone(),
         cpuset_mems: args.cpuset_mems.clone(),
         pids_limit: number("--pids-limit", &args.pids_limit)?,
         blkio_weight: blkio_weight.filter(|weight| *weight != 0),
-        device_read_bps: rates("--device-read-bps", &args.device_read_bps, RateUnit::Bytes)?,
-        device_write_bps: rates("--device-write-bps", &args.device_write_bps, RateUnit::Bytes)?,
-        device_read_iops: rates("--device-read-iops", &args.device_read_iops, RateUnit::Operations)?,
-        device_write_iops: rates("--device-write-iops", &args.device_write_iops, RateUnit::Operations)?,
-        devices: args.device.clone(),
-        device_cgroup_rules: args.device_cgroup_rule.clone(),
+        ..Resources::default()
     })
 }
 
@@ -300,20 +308,6 @@ fn resources(args: &CreateArgs) -> Result<Resources> {
 /// # Errors
 /// As [`spec`].
 pub fn update(args: &super::args::UpdateArgs) -> Result<crate::engine::UpdateContainer> {
-    let as_create = CreateArgs {
-        blkio_weight: args.blkio_weight.clone(),
-        cpu_period: args.cpu_period.clone(),
-        cpu_quota: args.cpu_quota.clone(),
-        cpu_shares: args.cpu_shares.clone(),
-        cpus: args.cpus.clone(),
-        cpuset_cpus: args.cpuset_cpus.clone(),
-        cpuset_mems: args.cpuset_mems.clone(),
-        memory: args.memory.clone(),
-        memory_reservation: args.memory_reservation.clone(),
-        memory_swap: args.memory_swap.clone(),
-        pids_limit: args.pids_limit.clone(),
-        ..CreateArgs::default()
-    };
     let restart = args.restart.as_deref().map(values::restart).transpose()?;
-    Ok(crate::engine::UpdateContainer { resources: resources(&as_create)?, restart })
+    Ok(crate::engine::UpdateContainer { resources: limits(&args.limits)?, restart })
 }

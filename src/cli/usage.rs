@@ -218,7 +218,9 @@ fn help(command: &Command, path: &str, synopsis: &str) -> String {
             text.push_str(&format!("  {:<11} {about}\n", sub.get_name()));
         }
     }
-    let options: Vec<_> = command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set()).collect();
+    let mut options: Vec<_> =
+        command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set()).collect();
+    options.sort_by_key(|arg| arg.get_long()); // as docker: by the long name
     if !options.is_empty() {
         text.push_str("\nOptions:\n");
         let lines: Vec<_> = options.iter().map(|arg| option_line(arg)).collect();

@@ -16,31 +16,13 @@ use crate::oci::runtime::{
     SpecBuilder,
 };
 
-use crate::engine::{Class, ContainerSpec, EngineError, Result};
+use crate::engine::{Class, ContainerSpec, EngineError, Result, spec};
 use crate::runtime::user::ResolvedUser;
 
 use super::record::ContainerRecord;
 
 /// The version of the runtime spec that the documents follow.
 const OCI_VERSION: &str = "1.2.0";
-
-/// Paths that a container cannot read (moby `daemon/pkg/oci/defaults.go`, with the 2025 additions: /proc/interrupts and powercap are side channels).
-const MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 pub(crate) use devices::check as check_devices;
 pub(crate) use process::exec as exec_process;
@@ -188,7 +170,7 @@ fn masked_paths(spec: &ContainerSpec, n_cpus: u32) -> Vec<String> {
     }
     let throttles = (0..n_cpus).map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"));
     let exists = |path: &String| Path::new(path).exists();
-    let default = || MASKED_PATHS.iter().map(|path| (*path).to_owned()).chain(throttles.filter(exists)).collect();
+    let default = || spec::MASKED_PATHS.iter().map(|path| (*path).to_owned()).chain(throttles.filter(exists)).collect();
     spec.masked_paths.clone().unwrap_or_else(default)
 }
 
@@ -196,7 +178,7 @@ fn readonly_paths(spec: &ContainerSpec) -> Vec<String> {
     if has_security_opt(spec, "systempaths=unconfined") {
         return Vec::new();
     }
-    let default = || READONLY_PATHS.iter().map(|path| (*path).to_owned()).collect();
+    let default = || spec::READONLY_PATHS.iter().map(|path| (*path).to_owned()).collect();
     spec.readonly_paths.clone().unwrap_or_else(default)
 }
 

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::stdx::causes;
+
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// What kind of failure it is; decides the HTTP status (`api`) and the exit code (`cli`).
@@ -107,11 +109,7 @@ impl EngineError {
     /// Appends an error and its sources to the causes, outermost first.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut next = Some(error);
-        while let Some(cause) = next {
-            self.causes.push(cause.to_string());
-            next = cause.source();
-        }
+        self.causes.extend(causes::chain(error));
         self
     }
 }

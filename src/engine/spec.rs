@@ -6,6 +6,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Paths that a container cannot read (moby `daemon/pkg/oci/defaults.go`, with the 2025 additions: /proc/interrupts and powercap are side channels).
+pub const MASKED_PATHS: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Paths that a container cannot write.
+pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
 /// A container as asked for. Field groups follow docker's create: what runs, how it is kept, what it may touch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

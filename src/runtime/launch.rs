@@ -17,6 +17,7 @@ use super::sync::{Channel, Order, Report};
 use super::timeline::Timeline;
 use super::{idmap, procfs};
 use crate::oci::runtime::Spec;
+use crate::stdx::causes;
 use crate::sys::clone::{Forked, NsFlags, Parent, clone3};
 use crate::sys::process::{self as sysproc};
 use crate::sys::signal::Signal;
@@ -252,9 +253,8 @@ fn make_cgroup(spec: &Spec, id: &str, systemd: bool) -> Result<(Cgroup, Vec<Stri
 }
 
 /// `cannot limit devices of cgroup /x: cannot load the filter: invalid argument`.
-fn with_causes(err: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(err.source(), |cause| cause.source());
-    causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
+fn with_causes(err: &(dyn std::error::Error + 'static)) -> String {
+    causes::chain(err).collect::<Vec<_>>().join(": ")
 }
 
 /// Removes a cgroup that nothing runs in; the first error is the one that counts.

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use super::state::RunState;
 use crate::engine::{Class, EngineError, Exit, RestartPolicy, WaitCondition};
 use crate::oci::runtime::{LinuxResources, Process};
+use crate::stdx::causes;
 
 /// The version of this protocol; grows when an `op` is added.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -381,11 +382,7 @@ impl Fault {
     /// With the sources of an error as causes.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut next = Some(error);
-        while let Some(cause) = next {
-            self.causes.push(cause.to_string());
-            next = cause.source();
-        }
+        self.causes.extend(causes::chain(error));
         self
     }
 }

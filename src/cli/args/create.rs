@@ -30,6 +30,8 @@ pub struct CreateVerb {
 /// What both take.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CreateArgs {
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Print usage
     #[arg(long, action = clap::ArgAction::Help)]
     pub help: Option<bool>,
@@ -42,9 +44,6 @@ pub struct CreateArgs {
     /// Attach to STDIN, STDOUT or STDERR
     #[arg(short = 'a', long, value_name = "list")]
     pub attach: Vec<String>,
-    /// Block IO (relative weight), between 10 and 1000, or 0 to disable
-    #[arg(long, value_name = "uint16")]
-    pub blkio_weight: Option<String>,
     /// Add Linux capabilities
     #[arg(long, value_name = "list")]
     pub cap_add: Vec<String>,
@@ -60,30 +59,12 @@ pub struct CreateArgs {
     /// Write the container ID to the file
     #[arg(long, value_name = "string")]
     pub cidfile: Option<String>,
-    /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "int")]
-    pub cpu_period: Option<String>,
-    /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "int", allow_hyphen_values = true)]
-    pub cpu_quota: Option<String>,
     /// Limit CPU real-time period in microseconds
     #[arg(long, value_name = "int")]
     pub cpu_rt_period: Option<String>,
     /// Limit CPU real-time runtime in microseconds
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     pub cpu_rt_runtime: Option<String>,
-    /// CPU shares (relative weight)
-    #[arg(short = 'c', long, value_name = "int")]
-    pub cpu_shares: Option<String>,
-    /// Number of CPUs
-    #[arg(long, value_name = "decimal")]
-    pub cpus: Option<String>,
-    /// CPUs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_cpus: Option<String>,
-    /// MEMs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_mems: Option<String>,
     /// Add a host device to the container
     #[arg(long, value_name = "list")]
     pub device: Vec<String>,
@@ -171,15 +152,6 @@ pub struct CreateArgs {
     /// Log driver options
     #[arg(long, value_name = "list")]
     pub log_opt: Vec<String>,
-    /// Memory limit
-    #[arg(short = 'm', long, value_name = "bytes")]
-    pub memory: Option<String>,
-    /// Memory soft limit
-    #[arg(long, value_name = "bytes")]
-    pub memory_reservation: Option<String>,
-    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "bytes", allow_hyphen_values = true)]
-    pub memory_swap: Option<String>,
     /// Tune container memory swappiness (0 to 100) (default -1)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     pub memory_swappiness: Option<String>,
@@ -204,9 +176,6 @@ pub struct CreateArgs {
     /// PID namespace to use
     #[arg(long, value_name = "string")]
     pub pid: Option<String>,
-    /// Tune container pids limit (set -1 for unlimited)
-    #[arg(long, value_name = "int", allow_hyphen_values = true)]
-    pub pids_limit: Option<String>,
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]
     pub platform: Option<String>,
@@ -282,4 +251,42 @@ pub struct CreateArgs {
     /// Image, then the command and its arguments
     #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true)]
     pub words: Vec<String>,
+}
+
+/// The limits that a container is made with and that `update` changes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LimitArgs {
+    /// Block IO (relative weight), between 10 and 1000, or 0 to disable
+    #[arg(long, value_name = "uint16")]
+    pub blkio_weight: Option<String>,
+    /// Limit CPU CFS (Completely Fair Scheduler) period
+    #[arg(long, value_name = "int")]
+    pub cpu_period: Option<String>,
+    /// Limit CPU CFS (Completely Fair Scheduler) quota
+    #[arg(long, value_name = "int", allow_hyphen_values = true)]
+    pub cpu_quota: Option<String>,
+    /// CPU shares (relative weight)
+    #[arg(short = 'c', long, value_name = "int")]
+    pub cpu_shares: Option<String>,
+    /// Number of CPUs
+    #[arg(long, value_name = "decimal")]
+    pub cpus: Option<String>,
+    /// CPUs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    pub cpuset_cpus: Option<String>,
+    /// MEMs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    pub cpuset_mems: Option<String>,
+    /// Memory limit
+    #[arg(short = 'm', long, value_name = "bytes")]
+    pub memory: Option<String>,
+    /// Memory soft limit
+    #[arg(long, value_name = "bytes")]
+    pub memory_reservation: Option<String>,
+    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
+    #[arg(long, value_name = "bytes", allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Tune container pids limit (set -1 for unlimited)
+    #[arg(long, value_name = "int", allow_hyphen_values = true)]
+    pub pids_limit: Option<String>,
 }

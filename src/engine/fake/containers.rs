@@ -27,6 +27,7 @@ use crate::engine::logs::{LogChunk, LogEntry, LogStream, LogsQuery, StreamKind};
 use crate::engine::spec::{ContainerSpec, MountKind, MountSpec};
 use crate::engine::stats::{Pressure, StatsQuery, StatsSample};
 use crate::engine::{BoxStream, Containers};
+use crate::sys::signal::Signal;
 
 const NAMES: [&str; 8] = [
     "brave_anchor",
@@ -133,30 +134,8 @@ fn not_running(world: &World, idx: usize) -> EngineError {
 }
 
 fn signal_number(signal: &str) -> Result<i32> {
-    let plain = signal.to_uppercase();
-    let plain = plain.strip_prefix("SIG").unwrap_or(&plain);
-    let known = [
-        ("HUP", 1),
-        ("INT", 2),
-        ("QUIT", 3),
-        ("ABRT", 6),
-        ("KILL", 9),
-        ("USR1", 10),
-        ("SEGV", 11),
-        ("USR2", 12),
-        ("PIPE", 13),
-        ("ALRM", 14),
-        ("TERM", 15),
-        ("CHLD", 17),
-        ("CONT", 18),
-        ("STOP", 19),
-        ("TSTP", 20),
-        ("WINCH", 28),
-    ];
-    let by_name = known.iter().find(|(name, _)| *name == plain).map(|(_, number)| *number);
-    by_name
-        .or_else(|| plain.parse().ok().filter(|number| (1..=64).contains(number)))
-        .ok_or_else(|| EngineError::new(Class::Invalid, signal, format!("Invalid signal: {signal}")))
+    let known = Signal::parse(signal).map(Signal::number);
+    known.ok_or_else(|| EngineError::new(Class::Invalid, signal, format!("Invalid signal: {signal}")))
 }
 
 impl World {
