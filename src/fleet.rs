@@ -9,6 +9,7 @@ mod reading;
 mod routing;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::engine::{Class, ContainerSummary, Engine, EngineError, Result};
 
 /// Longest wait for one host where all are asked; the others' answers do not wait longer either.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
+/// Longest wait for a host that was silent when it was last asked, and for anybody where events are subscribed.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// One engine of the fleet.
 struct Member {
@@ -25,19 +28,36 @@ struct Member {
     engine: Arc<dyn Engine>,
     /// Rows of its last answer, for the time when it is away.
     last: Mutex<Vec<ContainerSummary>>,
+    /// It let the last question run out of time: nobody waits long for it until it answers something.
+    is_silent: AtomicBool,
+}
+
+impl Member {
+    /// Its answer, or that it does not answer within `longest`.
+    async fn answer<T>(&self, longest: Duration, question: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = tokio::time::timeout(longest, question).await;
+        self.is_silent.store(answer.is_err(), Ordering::Relaxed);
+        answer.unwrap_or_else(|_| Err(silent(&self.name)))
+    }
+
+    fn patience(&self) -> Duration {
+        if self.is_silent.load(Ordering::Relaxed) { GRACE } else { ANSWER_TIME }
+    }
 }
 
 /// See the module's head.
 pub struct Fleet {
-    members: Vec<Member>,
-    /// Container or exec id → index of its member. Grows with what was listed; an id never moves.
+    members: Vec<Arc<Member>>,
+    /// Container id → index of its member, of those that were listed last.
     owners: Mutex<HashMap<String, usize>>,
 }
 
 impl Fleet {
     /// Names should differ; they are shown and typed.
     pub fn new(members: Vec<(String, Arc<dyn Engine>)>) -> Self {
-        let member = |(name, engine)| Member { name, engine, last: Mutex::default() };
+        let member = |(name, engine)| {
+            Arc::new(Member { name, engine, last: Mutex::default(), is_silent: AtomicBool::new(false) })
+        };
         Self { members: members.into_iter().map(member).collect(), owners: Mutex::default() }
     }
 
@@ -47,12 +67,8 @@ impl Fleet {
         F: Future<Output = Result<T>>,
     {
         let asked = self.members.iter().map(|member| {
-            let answer = question(member);
-            async move {
-                let answer =
-                    tokio::time::timeout(ANSWER_TIME, answer).await.unwrap_or_else(|_| Err(silent(&member.name)));
-                (member, answer)
-            }
+            let answer = member.answer(member.patience(), question(member));
+            async move { (&**member, answer.await) }
         });
         join_all(asked).await
     }
@@ -72,20 +88,23 @@ impl Fleet {
         first.filter(|_| good.is_empty()).map_or(Ok(good), Err)
     }
 
-    fn remember(&self, id: &str, owner: usize) {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), owner);
+    /// The containers a member has now; what it had before is forgotten.
+    fn remember(&self, owner: usize, rows: &[ContainerSummary]) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.retain(|_, of| *of != owner);
+        owners.extend(rows.iter().map(|row| (row.id.clone(), owner)));
     }
 
     fn remembered(&self, id: &str) -> Option<&Member> {
         let owner = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
-        self.members.get(owner?)
+        self.members.get(owner?).map(|member| &**member)
     }
 
     /// The member of that name, and what is left of `host/name`.
     fn addressed<'a>(&self, typed: &'a str) -> Option<(&Member, &'a str)> {
         self.members.iter().find_map(|member| {
             let rest = typed.strip_prefix(member.name.as_str())?.strip_prefix('/')?;
-            (!rest.is_empty()).then_some((member, rest))
+            (!rest.is_empty()).then_some((&**member, rest))
         })
     }
 }

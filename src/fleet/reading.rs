@@ -1,19 +1,22 @@
 //! What a fleet says of images, volumes, networks and itself: everybody's together, to be read. Changes need one host. Part of the fleet.
 
-use std::collections::HashSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::select_all;
 
-use super::{Fleet, Member, choose_a_host};
+use super::{Fleet, GRACE, Member, choose_a_host};
 use crate::engine::system::Usage;
 use crate::engine::{
-    BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventsQuery, Filters,
-    Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages, LoadedImage,
-    NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result, System, Volume,
-    Volumes, Writer,
+    BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventKind, EventsQuery,
+    Filters, Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages,
+    LoadedImage, NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result, System,
+    Volume, Volumes, Writer,
 };
 
 /// Wait before a host whose event stream ended is asked again.
@@ -153,19 +156,20 @@ impl System for Fleet {
         Ok(all.into_iter().max().unwrap_or_default())
     }
 
-    /// Everybody's events, in order of arrival. A host that goes away is asked again once a second; the stream itself goes on.
+    /// Everybody's events, in order of arrival. Those that answer soon are subscribed when this returns. A host that comes later, goes or comes
+    /// back is told as `daemon connect` and `daemon disconnect` (unless filters ask for less); the stream itself goes on.
     async fn events(&self, query: &EventsQuery) -> Result<BoxStream<Event>> {
-        let first = self.ask_all(|member| member.engine.system().events(query)).await;
-        if let Some(error) =
-            first.iter().find_map(|(_, answer)| answer.as_ref().err().filter(|e| e.class == Class::Invalid))
-        {
-            return Err(error.clone());
+        let asked = self.members.iter().map(|member| member.answer(GRACE, member.engine.system().events(query)));
+        let mut streams = Vec::new();
+        for (member, answer) in self.members.iter().zip(join_all(asked).await) {
+            let now = match answer {
+                Ok(events) => Some(events),
+                Err(error) if error.class == Class::Invalid => return Err(error),
+                Err(_) => None,
+            };
+            streams.push(kept_open(Arc::clone(member), now, query.clone()));
         }
-        let streams = first.into_iter().map(|(member, answer)| {
-            let engine = std::sync::Arc::clone(&member.engine);
-            kept_open(engine, answer.ok(), query.clone())
-        });
-        Ok(select_all(streams.collect::<Vec<_>>()).boxed())
+        Ok(select_all(streams).boxed())
     }
 
     async fn disk_usage(&self) -> Result<DiskUsage> {
@@ -213,28 +217,48 @@ fn add(sum: &mut Usage, one: Usage) {
 }
 
 /// One host's events, its stream opened again whenever it ends. With an `until`, its end is the end.
-fn kept_open(
-    engine: std::sync::Arc<dyn crate::engine::Engine>,
-    now: Option<BoxStream<Event>>,
-    query: EventsQuery,
-) -> BoxStream<Event> {
+fn kept_open(member: Arc<Member>, now: Option<BoxStream<Event>>, query: EventsQuery) -> BoxStream<Event> {
+    let is_told = query.filters.is_empty();
     let has_end = query.until.is_some();
-    let state = (engine, now, query);
-    futures_util::stream::unfold(state, move |(engine, mut now, query)| async move {
+    let state = (member, now, query);
+    futures_util::stream::unfold(state, move |(member, mut now, query)| async move {
         loop {
-            if let Some(stream) = &mut now {
-                if let Some(Ok(event)) = stream.next().await {
-                    return Some((Ok(event), (engine, now, query)));
+            let Some(stream) = &mut now else {
+                now = Some(subscribe(&member, &query).await);
+                if is_told {
+                    return Some((Ok(host_event(&member, "connect")), (member, now, query)));
                 }
-                if has_end {
-                    return None;
-                }
+                continue;
+            };
+            if let Some(Ok(event)) = stream.next().await {
+                return Some((Ok(event), (member, now, query)));
             }
-            tokio::time::sleep(RETRY).await;
-            // What happened meanwhile shows in the lists, which are read again now and then; replaying it would tell it twice.
-            let again = EventsQuery { since: None, ..query.clone() };
-            now = engine.system().events(&again).await.ok();
+            if has_end {
+                return None;
+            }
+            if is_told {
+                return Some((Ok(host_event(&member, "disconnect")), (member, None, query)));
+            }
+            now = None;
         }
     })
     .boxed()
+}
+
+/// Asks until the host answers. What happened meanwhile shows in the lists; replaying it would tell it twice.
+async fn subscribe(member: &Member, query: &EventsQuery) -> BoxStream<Event> {
+    let again = EventsQuery { since: None, ..query.clone() };
+    loop {
+        if let Ok(stream) = member.engine.system().events(&again).await {
+            member.is_silent.store(false, Ordering::Relaxed);
+            return stream;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn host_event(member: &Member, action: &str) -> Event {
+    let attributes = BTreeMap::from([("name".to_owned(), member.name.clone())]);
+    let id = member.name.clone();
+    Event { time: SystemTime::now(), kind: EventKind::Daemon, action: action.to_owned(), id, attributes }
 }

@@ -40,13 +40,9 @@ impl Fleet {
         found.pop().ok_or_else(|| away.unwrap_or_else(|| EngineError::no_such_container(ctr)))
     }
 
-    fn index_of(&self, member: &Member) -> Option<usize> {
-        self.members.iter().position(|other| std::ptr::eq(other, member))
-    }
-
-    /// Who started this command.
-    fn exec_owner(&self, exec_id: &str) -> Result<&Member> {
-        self.remembered(exec_id).ok_or_else(|| EngineError::no_such_exec(exec_id))
+    /// Who started this command, and its id there.
+    fn exec_owner<'a>(&self, exec_id: &'a str) -> Result<(&Member, &'a str)> {
+        self.addressed(exec_id).ok_or_else(|| EngineError::no_such_exec(exec_id))
     }
 }
 
@@ -64,17 +60,15 @@ impl Containers for Fleet {
         let mut rows = Vec::new();
         let mut first = None;
         let mut n_here = 0;
-        for (member, answer) in self.ask_all(|member| member.engine.containers().list(query)).await {
+        let answers = self.ask_all(|member| member.engine.containers().list(query)).await;
+        for (owner, (member, answer)) in answers.into_iter().enumerate() {
             match answer {
                 Ok(mut found) => {
                     n_here += 1;
-                    let owner = self.index_of(member).unwrap_or_default();
-                    for row in &mut found {
-                        self.remember(&row.id, owner);
-                        row.host.clone_from(&member.name);
-                    }
+                    found.iter_mut().for_each(|row| row.host.clone_from(&member.name));
                     // Only a list of everything is worth keeping for the time when the host is away.
                     if query.all && query.filters.is_empty() && query.limit.is_none() {
+                        self.remember(owner, &found);
                         member.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
                     }
                     rows.extend(found);
@@ -205,25 +199,26 @@ impl Execs for Fleet {
     async fn create(&self, ctr: &str, spec: &ExecSpec) -> Result<String> {
         let (member, ctr) = self.owner(ctr).await?;
         let exec_id = member.engine.execs().create(&ctr, spec).await?;
-        if let Some(owner) = self.index_of(member) {
-            self.remember(&exec_id, owner);
-        }
-        Ok(exec_id)
+        Ok(format!("{}/{exec_id}", member.name))
     }
 
     async fn start(&self, exec_id: &str, size: Option<TtySize>) -> Result<Attached> {
-        self.exec_owner(exec_id)?.engine.execs().start(exec_id, size).await
+        let (member, exec_id) = self.exec_owner(exec_id)?;
+        member.engine.execs().start(exec_id, size).await
     }
 
     async fn start_detached(&self, exec_id: &str) -> Result<()> {
-        self.exec_owner(exec_id)?.engine.execs().start_detached(exec_id).await
+        let (member, exec_id) = self.exec_owner(exec_id)?;
+        member.engine.execs().start_detached(exec_id).await
     }
 
     async fn inspect(&self, exec_id: &str) -> Result<ExecDetail> {
-        self.exec_owner(exec_id)?.engine.execs().inspect(exec_id).await
+        let (member, exec_id) = self.exec_owner(exec_id)?;
+        member.engine.execs().inspect(exec_id).await
     }
 
     async fn resize(&self, exec_id: &str, size: TtySize) -> Result<()> {
-        self.exec_owner(exec_id)?.engine.execs().resize(exec_id, size).await
+        let (member, exec_id) = self.exec_owner(exec_id)?;
+        member.engine.execs().resize(exec_id, size).await
     }
 }

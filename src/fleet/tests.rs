@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::engine::fake::Fake;
-use crate::engine::{ContainerSpec, EventsQuery, Filters, ListContainers, ListImages, StopOptions};
+use crate::engine::{
+    ContainerSpec, EventKind, EventsQuery, Filters, ListContainers, ListImages, RemoveContainer, StopOptions,
+};
 
 fn all() -> ListContainers {
     ListContainers { all: true, ..ListContainers::default() }
@@ -71,6 +73,43 @@ async fn a_host_that_is_away_keeps_its_rows_and_holds_up_nobody() {
     assert!(rows.iter().any(|row| row.host == "here"));
     here.go_away("gone too");
     assert_eq!(fleet.containers().list(&all()).await.unwrap_err().class, Class::Unavailable);
+}
+
+#[tokio::test]
+async fn a_silent_host_delays_neither_events_nor_lists_and_comes_by_itself() {
+    use futures_util::StreamExt;
+    let (_, there, fleet) = two().await;
+    there.set_latency(Duration::from_secs(3600)); // of its own clock, which stands
+    let mut events = fleet.system().events(&EventsQuery::default()).await.unwrap();
+    let rows = fleet.containers().list(&all()).await.unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.host == "here"), "{rows:?}");
+    assert!(fleet.members[1].is_silent.load(Ordering::Relaxed), "nobody waits long for it again");
+
+    let next = tokio::spawn(async move { (events.next().await.unwrap().unwrap(), events) });
+    while !next.is_finished() {
+        there.advance(Duration::from_secs(3600));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (event, mut events) = next.await.unwrap();
+    assert_eq!((event.kind, event.action.as_str(), event.id.as_str()), (EventKind::Daemon, "connect", "there"));
+    there.set_latency(Duration::ZERO);
+    let rows = fleet.containers().list(&all()).await.unwrap();
+    assert!(rows.iter().any(|row| row.host == "there"));
+
+    there.go_away("gone");
+    let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((event.action.as_str(), event.id.as_str()), ("disconnect", "there"));
+}
+
+#[tokio::test]
+async fn what_is_no_longer_listed_is_forgotten() {
+    let (_, there, fleet) = two().await;
+    let rows = fleet.containers().list(&all()).await.unwrap();
+    let id = rows.iter().find(|row| row.name == "only-there").unwrap().id.clone();
+    assert!(fleet.remembered(&id).is_some());
+    there.containers().remove(&id, &RemoveContainer::default()).await.unwrap();
+    fleet.containers().list(&all()).await.unwrap();
+    assert!(fleet.remembered(&id).is_none());
 }
 
 #[tokio::test]

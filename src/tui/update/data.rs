@@ -244,7 +244,11 @@ fn event_came(model: &mut Model, event: &Event) {
         }
         EventKind::Volume => drop(model.due.lists.insert(Pane::Volumes)),
         EventKind::Network => drop(model.due.lists.insert(Pane::Networks)),
-        EventKind::Daemon => model.due.info = true,
+        // Other settings, or a host of the fleet that went or came.
+        EventKind::Daemon => {
+            model.due.info = true;
+            model.due.lists.extend([Pane::Containers, Pane::Images, Pane::Volumes, Pane::Networks]);
+        }
     }
 }
 
