@@ -22,7 +22,7 @@ pub mod verbs;
 
 use std::sync::Arc;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Hosts};
 
 pub use self::args::{Cli, Global, Verb};
 pub use self::io::Io;
@@ -39,7 +39,12 @@ pub fn parse(argv: &[String]) -> Result<Cli, Usage> {
 
 /// Runs one verb to its end; the exit code. Failures have been said on `io.err`.
 pub async fn run(verb: Verb, engine: Arc<dyn Engine>, io: Io) -> u8 {
-    let mut ctx = verbs::Ctx { engine, io };
+    run_among(verb, engine, None, io).await
+}
+
+/// The same where a verb may name other hosts too.
+pub async fn run_among(verb: Verb, engine: Arc<dyn Engine>, hosts: Option<Arc<dyn Hosts>>, io: Io) -> u8 {
+    let mut ctx = verbs::Ctx { engine, hosts, io };
     let outcome = verbs::run(verb, &mut ctx).await;
     let flushed = ctx.io.out.flush().map_err(anyhow::Error::from);
     match outcome.and_then(|code| flushed.map(|()| code)) {

@@ -45,8 +45,8 @@ pub use exec::{ExecDetail, ExecSpec};
 pub use filter::Filters;
 pub use hosts::{Access, HostColor, HostEntry, Hosts};
 pub use image::{
-    FoundImage, HistoryEntry, ImageDetail, ImageSummary, ImportImage, ListImages, LoadedImage, PruneReport, PullImage,
-    PulledImage, PushImage, PushedImage, RemoveImage, RemovedImage, SearchImages,
+    FoundImage, HistoryEntry, ImageDetail, ImageSummary, ImportImage, LayersWanted, ListImages, LoadedImage,
+    PruneReport, PullImage, PulledImage, PushImage, PushedImage, RemoveImage, RemovedImage, SearchImages,
 };
 pub use logs::{LogChunk, LogEntry, LogStream, LogsQuery, StreamKind};
 pub use network::NetworkSummary;
@@ -224,6 +224,10 @@ pub trait Images: Send + Sync {
     /// What each layer added, changed and removed, bottom first.
     async fn layer_files(&self, _image: &str) -> Result<Vec<LayerFiles>> {
         Err(not_offered("the files of each layer"))
+    }
+    /// Which of an image's layers (diffIDs, bottom first) [`Images::load`] here must find in the archive; the rest may be left out of it.
+    async fn layers_wanted(&self, _diff_ids: &[String]) -> Result<LayersWanted> {
+        Ok(LayersWanted::All("this engine does not say which layers it has".to_owned()))
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! A container is named by its id, by a name that only one host has, or as `host/name`. What belongs to one host alone (making a container,
 //! pulling, removing an image) is refused with the hint to go to that host: the fleet never chooses where something happens.
+//! An image goes from one engine to another by [`copy::copy_image`].
 //! A host that does not answer keeps its last rows, marked as away, and never holds up the others.
 
+pub mod copy;
 mod reading;
 mod routing;
 

@@ -12,7 +12,7 @@ use orlop::config::places::Surroundings;
 use orlop::config::{ConfigFile, Places, logging, settings};
 use orlop::embedded::{Embedded, EmbeddedSettings, init};
 use orlop::engine::fake::Fake;
-use orlop::engine::{Engine, EngineError, HostEntry};
+use orlop::engine::{Engine, EngineError, HostEntry, Hosts};
 use orlop::hosts::Directory;
 use orlop::shim;
 use orlop::sys::memory;
@@ -78,7 +78,7 @@ fn run_screen(global: &Global, config: &ConfigFile) -> ExitCode {
     if global.demo.is_none() {
         options.hosts = Some(Arc::new(directory));
     }
-    options.lines = Some(Arc::new(cli::CommandLine));
+    options.lines = Some(Arc::new(cli::CommandLine { hosts: options.hosts.clone() }));
     if !config.path.as_os_str().is_empty() {
         options.read_config(&config.path);
     }
@@ -104,14 +104,16 @@ fn run_verb(verb: Verb, global: &Global, config: &ConfigFile) -> u8 {
         return runtime.block_on(cli::run(verb, Arc::new(Fake::empty()), Io::real()));
     }
     let is_before_run = matches!(verb, Verb::Run(_) | Verb::Create(_));
-    let (_, engine) = match engine(global, &directory(global, config)) {
+    let directory = directory(global, config);
+    let (_, engine) = match engine(global, &directory) {
         Ok(found) => found,
         Err(error) => {
             say_unusable(&error);
             return if is_before_run { 125 } else { 1 };
         }
     };
-    let code = runtime.block_on(cli::run(verb, engine, Io::real()));
+    let hosts: Option<Arc<dyn Hosts>> = if global.demo.is_none() { Some(Arc::new(directory)) } else { None };
+    let code = runtime.block_on(cli::run_among(verb, engine, hosts, Io::real()));
     // Blocking calls that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
     code

@@ -17,6 +17,7 @@ mod events;
 mod execs;
 mod hijack;
 mod images;
+mod layers;
 mod link;
 mod logs;
 mod resume;

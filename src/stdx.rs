@@ -7,5 +7,6 @@ pub mod ids;
 pub mod journal;
 pub mod lock;
 pub mod names;
+pub mod pipe;
 pub mod tree;
 pub mod undo;

@@ -2,6 +2,8 @@
 //! root, namespaces and cgroups, and says so when it has not got them), and on remote daemons: a real dockerd and a real podman. A case knows no implementation; `World` hides how one is made.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
+#[path = "contract/copying.rs"]
+mod copying;
 #[path = "contract/errors.rs"]
 mod errors;
 #[path = "contract/lifecycle.rs"]

@@ -51,7 +51,7 @@ fn options(fake: &Fake) -> TuiOptions {
         engine: Arc::new(fake.clone()),
         host: HostEntry { name: "test".into(), ..HostEntry::default() },
         hosts: Some(Arc::new(TwoHosts(fake.clone()))),
-        lines: Some(Arc::new(orlop::cli::CommandLine)),
+        lines: Some(Arc::new(orlop::cli::CommandLine::default())),
         config: None,
         themes: Vec::new(),
         abilities: Abilities { depth: Depth::True, charset: Charset::Unicode },

@@ -9,7 +9,8 @@ pub mod transfer;
 
 pub use create::{CreateArgs, CreateVerb, LimitArgs, RunVerb};
 pub use transfer::{
-    CheckArgs, CommitArgs, CpArgs, DiffArgs, ExportArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, SearchArgs,
+    CheckArgs, CommitArgs, CpArgs, DiffArgs, ExportArgs, ImageCopyArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs,
+    SearchArgs,
 };
 
 /// A container manager for the terminal
@@ -218,6 +219,8 @@ pub enum ContainerVerb {
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum ImageVerb {
+    /// Copy an image to another host, without the layers that it has
+    Copy(ImageCopyArgs),
     /// Make an image from this host's own executables and the libraries they need
     FromHost(FromHostArgs),
     /// Show the history of an image

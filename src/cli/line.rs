@@ -13,11 +13,14 @@ use super::io::{Io, Stdin};
 use super::verbs::{self, Ctx};
 use super::{failure, usage, values};
 use crate::config::{Completion, LineOutput, LineRunner, LineStream};
-use crate::engine::Engine;
+use crate::engine::{Engine, Hosts};
 
 /// The command line behind the screen's.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CommandLine;
+#[derive(Clone, Default)]
+pub struct CommandLine {
+    /// Hosts that a line may name.
+    pub hosts: Option<Arc<dyn Hosts>>,
+}
 
 impl LineRunner for CommandLine {
     fn complete(&self, line: &str) -> Vec<Completion> {
@@ -27,7 +30,7 @@ impl LineRunner for CommandLine {
     fn run(&self, engine: Arc<dyn Engine>, line: &str) -> LineStream {
         // Lines wait here for the screen; a verb that writes faster than it is shown waits too.
         let (to, from) = mpsc::channel(1024);
-        let task = tokio::spawn(run(engine, line.to_owned(), to));
+        let task = tokio::spawn(run(engine, self.hosts.clone(), line.to_owned(), to));
         let owner = Owner(task);
         Box::pin(stream::unfold((from, owner), |(mut from, owner)| async move {
             from.recv().await.map(|output| (output, (from, owner)))
@@ -44,13 +47,18 @@ impl Drop for Owner {
     }
 }
 
-async fn run(engine: Arc<dyn Engine>, line: String, to: mpsc::Sender<LineOutput>) {
-    let code = run_line(engine, &line, &to).await;
+async fn run(engine: Arc<dyn Engine>, hosts: Option<Arc<dyn Hosts>>, line: String, to: mpsc::Sender<LineOutput>) {
+    let code = run_line(engine, hosts, &line, &to).await;
     // Nobody reads any more: nothing to tell.
     let _ = to.send(LineOutput::Ended(code)).await;
 }
 
-async fn run_line(engine: Arc<dyn Engine>, line: &str, to: &mpsc::Sender<LineOutput>) -> u8 {
+async fn run_line(
+    engine: Arc<dyn Engine>,
+    hosts: Option<Arc<dyn Hosts>>,
+    line: &str,
+    to: &mpsc::Sender<LineOutput>,
+) -> u8 {
     let Some(mut words) = values::shell_words(line) else {
         let _ = to.send(LineOutput::Err("a quote is not closed".to_owned())).await;
         return 1;
@@ -77,7 +85,7 @@ async fn run_line(engine: Arc<dyn Engine>, line: &str, to: &mpsc::Sender<LineOut
         is_one_sink: false,
         now: SystemTime::now,
     };
-    let mut ctx = Ctx { engine, io };
+    let mut ctx = Ctx { engine, hosts, io };
     let mut pump = tokio::time::interval(std::time::Duration::from_millis(20));
     let mut running = std::pin::pin!(with_answers(verb, &mut ctx));
     let code = loop {

@@ -19,7 +19,7 @@ use super::args::{ContainerVerb, ImageVerb, NetworkVerb, SystemVerb, Verb, Volum
 use super::failure::Said;
 use super::io::Io;
 use super::values;
-use crate::engine::{Engine, Filters};
+use crate::engine::{Engine, Filters, Hosts};
 
 /// What a verb ends with: an exit code, or why it failed.
 pub type Outcome = anyhow::Result<u8>;
@@ -27,6 +27,8 @@ pub type Outcome = anyhow::Result<u8>;
 /// What every verb has.
 pub struct Ctx {
     pub engine: Arc<dyn Engine>,
+    /// Other hosts that can be named; `None` where there is only the engine.
+    pub hosts: Option<Arc<dyn Hosts>>,
     pub io: Io,
 }
 
@@ -121,6 +123,7 @@ async fn container(verb: ContainerVerb, ctx: &mut Ctx) -> Outcome {
 
 async fn image(verb: ImageVerb, ctx: &mut Ctx) -> Outcome {
     match verb {
+        ImageVerb::Copy(args) => registry::copy(args, ctx).await,
         ImageVerb::FromHost(args) => images::from_host(args, ctx).await,
         ImageVerb::History(args) => images::history(args, ctx).await,
         ImageVerb::Import(args) => images::import(args, ctx).await,

@@ -1,33 +1,9 @@
-//! Errors of the floors below as the engine's: class, subject, message, hint and the chain of causes. Called by every file of this room
-//! where a lower floor's error ends. Exhaustive, so that a new class below does not compile until it has a meaning here.
+//! Errors of the operating system and of lost work as the engine's. Called by every file of this room where such an error ends.
 
 use std::io;
 use std::path::Path;
 
 use crate::engine::{Class, EngineError};
-use crate::store::{self, StoreError};
-
-impl From<StoreError> for EngineError {
-    fn from(error: StoreError) -> Self {
-        let class = match error.class {
-            store::Class::NotFound => Class::NotFound,
-            store::Class::Conflict => Class::Conflict,
-            store::Class::Invalid => Class::Invalid,
-            store::Class::Corrupt => Class::Internal,
-            store::Class::Full => Class::Full,
-            store::Class::Unavailable => Class::Unavailable,
-            store::Class::Denied => Class::Forbidden,
-            store::Class::TooNew => Class::Unsupported,
-            store::Class::Internal => Class::Internal,
-        };
-        let mut made = Self::new(class, &error.subject, &error.message);
-        made.hint.clone_from(&error.hint);
-        match &error.source {
-            Some(source) => made.caused_by(source.as_ref()),
-            None => made,
-        }
-    }
-}
 
 /// A failed call of the operating system: "cannot ACT PATH".
 pub(crate) fn io(act: &str, path: &Path, error: &io::Error) -> EngineError {

@@ -1,7 +1,7 @@
 //! Images over the store's: the `Images` trait, and what containers need to know of images. The store does the work; this file says who uses
 //! what, filters, and tells the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use crate::engine::container::Status;
 use crate::engine::{
     Class, EngineError, EventKind, Filters, FoundImage, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage,
-    LayerFiles, ListImages, LoadedImage, Progress, PruneReport, PullImage, PulledImage, PushImage, PushedImage, Reader,
-    RemoveImage, RemovedImage, Result, SearchImages,
+    LayerFiles, LayersWanted, ListImages, LoadedImage, Progress, PruneReport, PullImage, PulledImage, PushImage,
+    PushedImage, Reader, RemoveImage, RemovedImage, Result, SearchImages,
 };
 use crate::oci::reference::Reference;
 use crate::store::{Image, ImageUser, LoadOptions, PruneScope, Removal, Source};
@@ -256,6 +256,17 @@ impl Images for Embedded {
     async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {
         let image = image.to_owned();
         self.blocking(move |core| Ok(core.store.layer_files(&image)?)).await
+    }
+
+    async fn layers_wanted(&self, diff_ids: &[String]) -> Result<LayersWanted> {
+        let mut wanted: BTreeSet<String> = diff_ids.iter().cloned().collect();
+        self.blocking(move |core| {
+            for diff_id in core.store.unpacked_of(&wanted)? {
+                wanted.remove(&diff_id);
+            }
+            Ok(LayersWanted::Only(wanted))
+        })
+        .await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images as an engine tells of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -182,4 +182,13 @@ pub struct FoundImage {
     pub description: String,
     pub n_stars: u64,
     pub is_official: bool,
+}
+
+/// Which layers of an image an engine must be given, to load it from an archive that leaves the others out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayersWanted {
+    /// The files of these layers (diffIDs); the engine has the others, and its load takes them from there.
+    Only(BTreeSet<String>),
+    /// The archive must be whole whatever the engine has; the sentence says why.
+    All(String),
 }

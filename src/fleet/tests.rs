@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::fake::Fake;
 use crate::engine::{
-    ContainerSpec, EventKind, EventsQuery, Filters, ListContainers, ListImages, RemoveContainer, StopOptions,
+    ContainerSpec, EventKind, EventsQuery, Filters, ListContainers, ListImages, Progress, RemoveContainer,
+    StopOptions,
 };
 
 fn all() -> ListContainers {
@@ -126,4 +127,33 @@ async fn events_of_all_arrive_in_one_stream() {
     }
     names.sort();
     assert_eq!(names, ["there-only", "web-one"]);
+}
+
+#[tokio::test]
+async fn an_image_is_copied_with_its_name_and_once() {
+    let (here, there) = (Fake::empty(), Fake::empty());
+    let id = here.add_image("app:1", 3 << 20);
+    let first = copy::copy_image(&here, &there, "app:1", Progress::none()).await.unwrap();
+    assert_eq!((first.id.as_str(), first.references.as_slice()), (id.as_str(), &["app:1".to_owned()][..]));
+    assert!(first.n_sent == 3 && first.sent_bytes > 0 && first.why_all.is_some(), "{first:?}");
+    assert_eq!(there.images().inspect("app:1").await.unwrap().summary.id, id);
+    here.images().tag("app:1", "app:2").await.unwrap();
+    let second = copy::copy_image(&here, &there, "app:2", Progress::none()).await.unwrap();
+    assert_eq!((second.n_sent, second.sent_bytes, second.n_present), (0, 0, 3));
+    assert_eq!(there.images().inspect("app:2").await.unwrap().summary.id, id);
+}
+
+#[tokio::test]
+async fn a_copy_tells_whose_failure_it_was() {
+    let (here, there) = (Fake::empty(), Fake::empty());
+    here.add_image("app:1", 3 << 20);
+    let error = copy::copy_image(&here, &there, "gone:1", Progress::none()).await.unwrap_err();
+    assert_eq!(error.class, Class::NotFound);
+    for verb in ["images.save", "images.load"] {
+        let host = if verb == "images.save" { &here } else { &there };
+        host.fail_next(verb, EngineError::new(Class::Full, "", format!("{verb} failed")));
+        let error = copy::copy_image(&here, &there, "app:1", Progress::none()).await.unwrap_err();
+        assert_eq!(error.message, format!("{verb} failed"));
+        assert!(there.images().list(&ListImages::default()).await.unwrap().is_empty());
+    }
 }

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use super::Remote;
 use super::ask::{Ask, LONG, Payload};
-use super::dial;
 use super::link::{Link, Opened};
 use super::transfer::{self, Upload};
+use super::{dial, layers};
 use crate::api::compat::{Family, Feature};
 use crate::api::error::one_line;
 use crate::api::from_wire::image as wire;
@@ -22,8 +22,8 @@ use crate::api::read::Read;
 use crate::api::routes::{Call, Query};
 use crate::engine::{
     Class, Credentials, EngineError, Filters, FoundImage, HistoryEntry, ImageDetail, ImageSummary, Images, ImportImage,
-    ListImages, LoadedImage, Progress, PruneReport, PullImage, PulledImage, PushImage, PushedImage, Reader,
-    RemoveImage, RemovedImage, Result, SearchImages, Writer,
+    LayerFiles, LayersWanted, ListImages, LoadedImage, Progress, PruneReport, PullImage, PulledImage, PushImage,
+    PushedImage, Reader, RemoveImage, RemovedImage, Result, SearchImages, Writer,
 };
 use crate::oci::reference::Reference;
 
@@ -232,6 +232,14 @@ impl Images for Remote {
             .query(words)
             .header("x-registry-auth", auth_header(&query.credentials, ""));
         Ok(wire::found(&self.link.json(ask).await?))
+    }
+
+    async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {
+        layers::files(self, image).await
+    }
+
+    async fn layers_wanted(&self, diff_ids: &[String]) -> Result<LayersWanted> {
+        layers::wanted(self, diff_ids).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::compression::Compression;
 use super::error::{IoContext, StoreError};
 use super::layers::{Fresh, Job, Workshop};
-use super::tape::{Body, Kind, NoTap, Tape, clean_path};
+use super::tape::{Body, Entry, Kind, NoTap, Tape, clean_path};
 use super::{Result, Store};
 use crate::engine::Reader;
 use crate::oci::image::{MAX_CONFIG_BYTES, MAX_INDEX_ENTRIES, MAX_LAYERS};
@@ -20,6 +20,8 @@ use crate::stdx::ids::Digest;
 const MAX_FILES: usize = 16 * MAX_INDEX_ENTRIES.saturating_add(MAX_LAYERS);
 /// The most bytes of documents that are kept while a stream goes by.
 const MAX_DOCUMENTS_BYTES: u64 = 64 << 20;
+/// Bytes that tell a layer from a document.
+const HEAD_BYTES: u64 = 512;
 /// Symbolic links followed from one name (docker 20.10 links equal layers).
 const MAX_HOPS: usize = 8;
 
@@ -44,7 +46,7 @@ pub(super) enum Place {
     Range { offset: u64, size: u64 },
     /// Read already, because the stream has gone by.
     Document(Vec<u8>),
-    /// Unpacked already, for the same reason; the number is its place in the list of fresh layers.
+    /// Unpacked or listed already, for the same reason; the number is its place in the list of layers that went by.
     Unpacked(usize),
     /// A plain layer that was in the store already.
     Known(Digest),
@@ -80,24 +82,39 @@ impl Archive {
         shop: &Workshop<'_>,
         fresh: &mut Vec<Fresh>,
     ) -> Result<Archive> {
+        Archive::consume_with(input, |entry, body| match known_layer(store, &entry.path)? {
+            Some(diff_id) => Ok(Place::Known(diff_id)),
+            None => {
+                let shown = shown(&entry.path);
+                let job = Job { n: fresh.len(), shown: &shown, total_bytes: Some(entry.size) };
+                fresh.push(shop.unpack(&job, body)?);
+                Ok(Place::Unpacked(fresh.len() - 1))
+            }
+        })
+    }
+
+    /// Reads a stream to its end: small documents are kept, and `layer` says what has become of what looks like a layer.
+    pub(super) fn consume_with(
+        input: impl Read,
+        mut layer: impl FnMut(&Entry, &mut dyn Read) -> Result<Place>,
+    ) -> Result<Archive> {
         let mut archive = Archive { bodies: HashMap::new(), links: HashMap::new(), file: None };
         let mut tape = Tape::new(BufReader::with_capacity(1 << 20, input), NoTap);
         let mut documents_left = MAX_DOCUMENTS_BYTES;
         while let Some(entry) = tape.next_entry()? {
+            let head = match entry.kind {
+                Kind::File => {
+                    take_head(&mut Body(&mut tape)).map_err(|e| super::layers::read_error("the archive", e))?
+                }
+                _ => Vec::new(),
+            };
+            let mut body = head.as_slice().chain(Body(&mut tape));
             let place = match entry.kind {
-                Kind::File if is_layer(tape.body_chunk(512)?, &entry.path) => match known_layer(store, &entry.path)? {
-                    Some(diff_id) => Place::Known(diff_id),
-                    None => {
-                        let shown = shown(&entry.path);
-                        let job = Job { n: fresh.len(), shown: &shown, total_bytes: Some(entry.size) };
-                        fresh.push(shop.unpack(&job, &mut Body(&mut tape))?);
-                        Place::Unpacked(fresh.len() - 1)
-                    }
-                },
+                Kind::File if is_layer(&head, &entry.path) => layer(&entry, &mut body)?,
                 Kind::File if entry.size <= MAX_CONFIG_BYTES.min(documents_left) => {
                     documents_left -= entry.size;
                     let mut bytes = Vec::new();
-                    Body(&mut tape).read_to_end(&mut bytes).map_err(|e| super::layers::read_error("the archive", e))?;
+                    body.read_to_end(&mut bytes).map_err(|e| super::layers::read_error("the archive", e))?;
                     Place::Document(bytes)
                 }
                 _ => Place::Document(Vec::new()),
@@ -213,8 +230,15 @@ fn clean(path: &[u8]) -> Result<Vec<u8>> {
     })
 }
 
+/// The first bytes of a file, enough to tell what it is; a stream may bring them in any pieces.
+pub(super) fn take_head(body: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD_BYTES as usize);
+    body.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// Whether a file of a stream is a layer, by its first bytes and its name.
-fn is_layer(head: &[u8], path: &[u8]) -> bool {
+pub(super) fn is_layer(head: &[u8], path: &[u8]) -> bool {
     let is_tar = head.len() >= 262 && &head[257..262] == b"ustar";
     let is_empty_tar = head.len() >= 512 && head.iter().all(|b| *b == 0);
     is_tar || is_empty_tar || path.ends_with(b"/layer.tar") || Compression::detect(head) != Compression::Plain
@@ -223,6 +247,8 @@ fn is_layer(head: &[u8], path: &[u8]) -> bool {
 /// The diffID that a path in an OCI layout promises, when the store has that layer unpacked.
 fn known_layer(store: &Store, path: &[u8]) -> Result<Option<Digest>> {
     let hex = path.rsplit(|b| *b == b'/').next().and_then(|name| std::str::from_utf8(name).ok());
+    // Podman's archives call a layer by its diffID, with an ending.
+    let hex = hex.map(|name| name.strip_suffix(".tar").unwrap_or(name));
     let Some(digest) = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()) else { return Ok(None) };
     Ok(store.layer_record(&digest)?.map(|record| record.diff_id))
 }

@@ -1,10 +1,11 @@
-//! The store's error: what kind, about what, and what to do. Called by every file of the store; mapped to the engine's
-//! error by `embedded`. Must keep the operating system's reason as source.
+//! The store's error: what kind, about what, and what to do. Called by every file of the store; becomes the
+//! engine's error where it leaves for a face. Must keep the operating system's reason as source.
 
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
+use crate::engine;
 use crate::stdx::lock::LockError;
 
 /// What kind of failure it is.
@@ -126,6 +127,29 @@ fn classify(error: &io::Error) -> (Class, Option<&'static str>) {
         Kind::ReadOnlyFilesystem => (Class::Denied, Some("the file system is read-only; place the store with --root")),
         Kind::AlreadyExists => (Class::Conflict, None),
         _ => (Class::Internal, None),
+    }
+}
+
+/// Exhaustive, so that a new class does not compile until it has a meaning above.
+impl From<StoreError> for engine::EngineError {
+    fn from(error: StoreError) -> Self {
+        let class = match error.class {
+            Class::NotFound => engine::Class::NotFound,
+            Class::Conflict => engine::Class::Conflict,
+            Class::Invalid => engine::Class::Invalid,
+            Class::Corrupt => engine::Class::Internal,
+            Class::Full => engine::Class::Full,
+            Class::Unavailable => engine::Class::Unavailable,
+            Class::Denied => engine::Class::Forbidden,
+            Class::TooNew => engine::Class::Unsupported,
+            Class::Internal => engine::Class::Internal,
+        };
+        let mut made = Self::new(class, &error.subject, &error.message);
+        made.hint.clone_from(&error.hint);
+        match &error.source {
+            Some(source) => made.caused_by(source.as_ref()),
+            None => made,
+        }
     }
 }
 

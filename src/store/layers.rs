@@ -6,6 +6,7 @@
 //!         (and a copy, if compressed)                            own thread
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -380,6 +381,22 @@ impl Store {
     /// The record of a layer; `None` when it is not in the store.
     pub(super) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
         read_record(&self.layer_dir(diff_id).join("meta.json"), RECORD_VERSION)
+    }
+
+    /// Which of these diffIDs are unpacked here.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn unpacked_of(&self, diff_ids: &BTreeSet<String>) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for text in diff_ids {
+            if let Ok(diff_id) = text.parse::<Digest>()
+                && self.layer_record(&diff_id)?.is_some()
+            {
+                found.push(text.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// A layer's tar, as it was; the caller compares the digest.

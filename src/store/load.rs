@@ -34,17 +34,17 @@ pub struct LoadOptions {
 }
 
 /// An image of the archive before its layers are there.
-struct Plan {
+pub(super) struct Plan {
     shown: String,
-    config: Vec<u8>,
+    pub(super) config: Vec<u8>,
     manifest: Option<Vec<u8>>,
-    layers: Vec<PlannedLayer>,
+    pub(super) layers: Vec<PlannedLayer>,
     names: Vec<Reference>,
 }
 
-struct PlannedLayer {
-    path: String,
-    diff_id: Digest,
+pub(super) struct PlannedLayer {
+    pub(super) path: String,
+    pub(super) diff_id: Digest,
     /// What the manifest says of the bytes as they come.
     blob: Option<Descriptor>,
 }
@@ -76,7 +76,8 @@ impl Store {
     }
 }
 
-fn plan(archive: &Archive, options: &LoadOptions) -> Result<Vec<Plan>> {
+/// The images of an archive, by its own lists.
+pub(super) fn plan(archive: &Archive, options: &LoadOptions) -> Result<Vec<Plan>> {
     let plans = if archive.has("manifest.json") {
         plan_docker(archive, options)?
     } else if archive.has("index.json") {
@@ -285,6 +286,10 @@ fn fetch(store: &Store, archive: &Archive, plans: &[Plan], shop: &Workshop<'_>, 
     let mut jobs = Vec::new();
     for layer in plans.iter().flat_map(|plan| &plan.layers) {
         let Some((path, place)) = archive.resolve(&layer.path) else {
+            // Who wrote it may have known that the layer is here.
+            if store.layer_record(&layer.diff_id)?.is_some() {
+                continue;
+            }
             return Err(StoreError::invalid("the archive", format!("it has no {}", layer.path))
                 .with_hint("it is incomplete; write it again"));
         };
@@ -378,6 +383,7 @@ fn assemble(store: &Store, archive: &Archive, plan: Plan, fresh: &[Fresh]) -> Re
                 }
                 came.blob.as_ref().map(|(blob, _)| blob.clone())
             }
+            None if archive.resolve(&layer.path).is_none() && is_known => kept_blob(store, layer)?,
             None if is_known => layer.blob.as_ref().filter(|blob| blob.digest != layer.diff_id).map(as_blob),
             None => {
                 let why = format!("layer {} does not unpack to {}", layer.path, layer.diff_id);
@@ -387,6 +393,16 @@ fn assemble(store: &Store, archive: &Archive, plan: Plan, fresh: &[Fresh]) -> Re
         layers.push(LayerRef { diff_id: layer.diff_id.clone(), blob });
     }
     Ok(NewImage { config: plan.config, manifest: plan.manifest, layers, names: plan.names })
+}
+
+/// What is kept of a layer that the archive leaves out: its own blob, or the one that it came with before.
+fn kept_blob(store: &Store, layer: &PlannedLayer) -> Result<Option<super::layers::BlobRef>> {
+    let own = layer.blob.as_ref().filter(|blob| blob.digest != layer.diff_id);
+    if let Some(own) = own.filter(|blob| store.blob_path(&blob.digest).exists()) {
+        return Ok(Some(as_blob(own)));
+    }
+    let kept = store.layer_record(&layer.diff_id)?.and_then(|record| record.blob);
+    kept.map(|digest| store.describe_blob(digest)).transpose()
 }
 
 fn as_blob(descriptor: &Descriptor) -> super::layers::BlobRef {

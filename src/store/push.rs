@@ -129,7 +129,8 @@ impl Store {
         Ok(file)
     }
 
-    fn describe(&self, layer: &LayerRef) -> Result<Described> {
+    /// What a layer's bytes are called and how many they are, as `save` and push give them.
+    pub(super) fn describe(&self, layer: &LayerRef) -> Result<Described> {
         if let Some(blob) = &layer.blob {
             return Ok((blob.digest.clone(), blob.size_bytes, blob.media_type.clone()));
         }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::error::{IoContext, StoreError};
 use super::index::{ImageRow, LayerRef};
 use super::{Result, Store};
-use crate::oci::image::{ArchiveEntry, Document, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
+use crate::oci::image::{ArchiveEntry, Document, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use crate::oci::reference::Reference;
 use crate::stdx::ids::{Digest, Hasher};
 
@@ -46,41 +46,30 @@ impl Store {
                 None => chosen.push(Chosen { row, names: name.into_iter().collect() }),
             }
         }
-        let mut archive = Archive { tar: tar::Builder::new(out), written: BTreeSet::new() };
-        archive.dir("blobs/")?;
-        archive.dir("blobs/sha256/")?;
+        let mut archive = Archive::start(out)?;
         let mut entries = Vec::new();
         let mut descriptors = Vec::new();
         for image in &chosen {
             let (manifest, layers) = self.save_image(&mut archive, image)?;
-            descriptors.extend(descriptors_of(image, &manifest));
+            descriptors.extend(descriptors_of(&image.names, &manifest));
             let repo_tags = image.names.iter().map(Reference::familiar).collect();
             entries.push(ArchiveEntry { config: blob_name(&image.row.id), repo_tags, layers });
         }
-        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors});
-        archive.file("index.json", index.to_string().as_bytes())?;
-        let list = serde_json::to_vec(&entries)
-            .map_err(|e| StoreError::invalid("manifest.json", "cannot be written").caused_by(e))?;
-        archive.file("manifest.json", &list)?;
-        archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let out = archive.tar.into_inner().map_err(write_error)?;
-        out.flush().map_err(write_error)
+        archive.finish(&entries, &descriptors)
     }
 
     /// Writes an image's blobs; returns its manifest's bytes and the paths of its layers.
     fn save_image(&self, archive: &mut Archive<'_>, image: &Chosen) -> Result<(Vec<u8>, Vec<String>)> {
         let config = self.read_blob(&image.row.id)?;
         archive.blob(&image.row.id, config.len() as u64, &mut config.as_slice())?;
-        let mut layers = Vec::new();
-        let mut described = Vec::new();
-        for layer in &image.row.layers {
-            let (digest, size, media_type) = self.save_layer(archive, layer)?;
-            layers.push(blob_name(&digest));
-            described.push((digest, size, media_type));
-        }
+        let described = image.row.layers.iter().map(|layer| self.describe(layer)).collect::<Result<Vec<_>>>()?;
+        // Before the layers: who reads the stream knows what they are when they come.
         let manifest = self.manifest_for(&image.row, config.len(), &described)?;
         archive.blob(&Digest::of(&manifest), manifest.len() as u64, &mut manifest.as_slice())?;
-        Ok((manifest, layers))
+        for layer in &image.row.layers {
+            self.save_layer(archive, layer)?;
+        }
+        Ok((manifest, described.iter().map(|(digest, ..)| blob_name(digest)).collect()))
     }
 
     /// The manifest it came with, as long as it names the blobs that are kept; else one that does.
@@ -93,36 +82,50 @@ impl Store {
                 return Ok(bytes);
             }
         }
-        let describe = |(digest, size, media_type): &Described| json!({"mediaType": media_type, "digest": digest.as_str(), "size": size});
-        let config = json!({"mediaType": OCI_CONFIG, "digest": row.id.as_str(), "size": config_len});
-        let layers: Vec<_> = layers.iter().map(describe).collect();
-        let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers});
-        Ok(manifest.to_string().into_bytes())
+        Ok(new_manifest(&row.id, config_len, layers))
     }
 
-    fn save_layer(&self, archive: &mut Archive<'_>, layer: &LayerRef) -> Result<Described> {
+    fn save_layer(&self, archive: &mut Archive<'_>, layer: &LayerRef) -> Result<()> {
         if let Some(blob) = &layer.blob {
             let path = self.blob_path(&blob.digest);
             let mut file = File::open(&path).at("open", &path)?;
-            archive.blob(&blob.digest, blob.size_bytes, &mut file)?;
-            return Ok((blob.digest.clone(), blob.size_bytes, blob.media_type.clone()));
+            return archive.blob(&blob.digest, blob.size_bytes, &mut file);
         }
         let missing = || {
             StoreError::corrupt(format!("layer {}", layer.diff_id), "it is missing").with_hint("load the image again")
         };
         let record = self.layer_record(&layer.diff_id)?.ok_or_else(missing)?;
         let mut tar = self.layer_tar(&record)?;
-        archive.blob(&layer.diff_id, record.tar_bytes, &mut tar)?;
-        Ok((layer.diff_id.clone(), record.tar_bytes, OCI_LAYER.to_owned()))
+        archive.blob(&layer.diff_id, record.tar_bytes, &mut tar)
     }
 }
 
-struct Archive<'a> {
+/// An archive being written.
+pub(super) struct Archive<'a> {
     tar: tar::Builder<&'a mut dyn Write>,
     written: BTreeSet<Digest>,
 }
 
-impl Archive<'_> {
+impl<'a> Archive<'a> {
+    pub(super) fn start(out: &'a mut dyn Write) -> Result<Archive<'a>> {
+        let mut archive = Archive { tar: tar::Builder::new(out), written: BTreeSet::new() };
+        archive.dir("blobs/")?;
+        archive.dir("blobs/sha256/")?;
+        Ok(archive)
+    }
+
+    /// Writes the lists of what is in it, docker's and the layout's, and ends it.
+    pub(super) fn finish(mut self, entries: &[ArchiveEntry], descriptors: &[serde_json::Value]) -> Result<()> {
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors});
+        self.file("index.json", index.to_string().as_bytes())?;
+        let list = serde_json::to_vec(&entries)
+            .map_err(|e| StoreError::invalid("manifest.json", "cannot be written").caused_by(e))?;
+        self.file("manifest.json", &list)?;
+        self.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let out = self.tar.into_inner().map_err(write_error)?;
+        out.flush().map_err(write_error)
+    }
+
     fn dir(&mut self, path: &str) -> Result<()> {
         let mut header = header(0, 0o755);
         header.set_entry_type(tar::EntryType::Directory);
@@ -134,7 +137,7 @@ impl Archive<'_> {
     }
 
     /// Writes a blob once, verifying its size and digest on the way.
-    fn blob(&mut self, digest: &Digest, size: u64, input: &mut dyn Read) -> Result<()> {
+    pub(super) fn blob(&mut self, digest: &Digest, size: u64, input: &mut dyn Read) -> Result<()> {
         if !self.written.insert(digest.clone()) {
             return Ok(());
         }
@@ -148,6 +151,15 @@ impl Archive<'_> {
         Err(StoreError::corrupt(format!("blob {digest}"), "its bytes have changed in the store")
             .with_hint("remove the image and load it again; the archive that was being written is not complete"))
     }
+}
+
+/// A manifest for a config and layers.
+pub(super) fn new_manifest(config: &Digest, config_len: usize, layers: &[Described]) -> Vec<u8> {
+    let describe = |(digest, size, media_type): &Described| json!({"mediaType": media_type, "digest": digest.as_str(), "size": size});
+    let config = json!({"mediaType": OCI_CONFIG, "digest": config.as_str(), "size": config_len});
+    let layers: Vec<_> = layers.iter().map(describe).collect();
+    let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers});
+    manifest.to_string().into_bytes()
 }
 
 /// Counts and hashes what is read, and makes a short input an error of its own instead of a broken tar.
@@ -182,15 +194,15 @@ fn write_error(error: io::Error) -> StoreError {
     StoreError::io("write", "the archive", error)
 }
 
-fn blob_name(digest: &Digest) -> String {
+pub(super) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
 /// One entry of the index for each name, or one without a name.
-fn descriptors_of(image: &Chosen, manifest: &[u8]) -> Vec<serde_json::Value> {
+pub(super) fn descriptors_of(names: &[Reference], manifest: &[u8]) -> Vec<serde_json::Value> {
     let digest = Digest::of(manifest);
     let descriptor = json!({"mediaType": media_type(manifest), "digest": digest.as_str(), "size": manifest.len()});
-    if image.names.is_empty() {
+    if names.is_empty() {
         return vec![descriptor];
     }
     let named = |name: &Reference| {
@@ -201,7 +213,7 @@ fn descriptors_of(image: &Chosen, manifest: &[u8]) -> Vec<serde_json::Value> {
         });
         descriptor
     };
-    image.names.iter().map(named).collect()
+    names.iter().map(named).collect()
 }
 
 /// What a manifest says that it is.

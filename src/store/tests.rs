@@ -596,3 +596,51 @@ fn opening_is_cheap_and_makes_no_database() {
     fs::File::open(store.path("version")).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "1\n");
 }
+
+/// What a layer has is the same whether one looks at it where it lies or reads it from an archive.
+#[test]
+fn files_of_layers_are_the_same_from_disk_and_from_an_archive() {
+    let Some(bench) = bench() else { return };
+    let bottom = Tar::new()
+        .dir("etc", 0o755)
+        .file("etc/a", b"aaaa")
+        .file("etc/b", b"bb")
+        .dir("srv", 0o755)
+        .dir("srv/deep", 0o700)
+        .file("srv/deep/x", b"xxxxxxxx")
+        .file("srv/y", b"y")
+        .hard_link("etc/again", "etc/a")
+        .symlink("etc/link", "a")
+        .file("implied/dir/file", b"123")
+        .dir("old", 0o755)
+        .file("old/one", b"1")
+        .file("old/two", b"22")
+        .done();
+    let middle = Tar::new()
+        .dir("etc", 0o755)
+        .file("etc/a", b"other")
+        .file("etc/.wh.b", b"")
+        .file(".wh.srv", b"")
+        .dir("old", 0o755)
+        .file("old/.wh..wh..opq", b"")
+        .file("old/two", b"new")
+        .file("implied/dir/more", b"4")
+        .done();
+    let top = Tar::new().file("old", b"a file now").dir("etc", 0o711).dir("srv", 0o755).file("srv/y", b"yy").done();
+    let id = bench.load(&docker_archive(&["three:1"], &[&bottom, &middle, &top])).unwrap().remove(0).id;
+    let from_disk = bench.store.layer_files("three:1").unwrap();
+    let mut archive = Vec::new();
+    bench.store.save(std::slice::from_ref(&id), &mut archive).unwrap();
+    let from_archive = layer_files_of(archive.as_slice(), &id.parse().unwrap(), None).unwrap();
+    for (disk, archive) in from_disk.iter().zip(&from_archive) {
+        assert_eq!(disk.changes, archive.changes, "{}", disk.diff_id);
+        assert_eq!(disk, archive);
+    }
+    assert_eq!(from_disk.len(), 3);
+    let deleted = |layer: &crate::engine::changes::LayerFiles| {
+        let gone = layer.changes.iter().filter(|change| change.kind == ChangeKind::Deleted);
+        gone.map(|change| change.path.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(deleted(&from_archive[1]), ["/etc/b", "/old/one", "/srv"]);
+    assert!(layer_files_of(&archive[..archive.len() / 3], &id.parse().unwrap(), None).is_err());
+}

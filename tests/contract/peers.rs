@@ -47,7 +47,7 @@ const PODMAN_DIFFERS: &[(&str, &str)] = &[
 ];
 
 /// A daemon on a directory of its own; dropped, nothing is left of either.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     dir: tempfile::TempDir,
 }
@@ -59,7 +59,7 @@ impl Daemon {
         Self { child, dir }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("sock")
     }
 
@@ -129,7 +129,7 @@ fn is_there(programs: &[&str]) -> Result<(), String> {
 }
 
 /// The engine of one case: its connections live in the case's own runtime.
-fn remote(socket: &Path) -> Remote {
+pub(crate) fn remote(socket: &Path) -> Remote {
     Remote::new(Endpoint::Unix(socket.to_owned())).unwrap()
 }
 
@@ -173,11 +173,9 @@ fn answer_all(peer: &str, socket: &Path, differs: &[(&str, &str)]) {
     assert!(failed.is_empty(), "{peer}: {} of {} cases failed: {failed:?}", failed.len(), CASES.len());
 }
 
-#[test]
-fn remote_on_dockerd() {
-    if let Err(why) = is_there(&["dockerd", "containerd", "runc"]) {
-        return not_here("remote_on_dockerd", &why);
-    }
+/// A dockerd that has the image; why not, otherwise.
+pub(crate) fn dockerd() -> Result<Daemon, String> {
+    is_there(&["dockerd", "containerd", "runc"])?;
     let dir = tempfile::Builder::new().prefix("orlop-dockerd-").tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let mut command = Command::new("dockerd");
@@ -187,14 +185,12 @@ fn remote_on_dockerd() {
         .args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
     let mut daemon = Daemon::start(&mut command, dir);
     prepare(&mut daemon);
-    answer_all("dockerd", &daemon.socket(), DOCKER_DIFFERS);
+    Ok(daemon)
 }
 
-#[test]
-fn remote_on_podman() {
-    if let Err(why) = is_there(&["podman", "conmon"]) {
-        return not_here("remote_on_podman", &why);
-    }
+/// A podman service that has the image; why not, otherwise.
+pub(crate) fn podman() -> Result<Daemon, String> {
+    is_there(&["podman", "conmon"])?;
     let dir = tempfile::Builder::new().prefix("orlop-podman-").tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     // Debian's crun and runc do not run under podman on every kind of cgroups and limits; this program's runtime does.
@@ -211,5 +207,21 @@ fn remote_on_podman() {
         .args(["system", "service", "--time", "0", &format!("unix://{}", at("sock"))]);
     let mut daemon = Daemon::start(&mut command, dir);
     prepare(&mut daemon);
-    answer_all("podman", &daemon.socket(), PODMAN_DIFFERS);
+    Ok(daemon)
+}
+
+#[test]
+fn remote_on_dockerd() {
+    match dockerd() {
+        Ok(daemon) => answer_all("dockerd", &daemon.socket(), DOCKER_DIFFERS),
+        Err(why) => not_here("remote_on_dockerd", &why),
+    }
+}
+
+#[test]
+fn remote_on_podman() {
+    match podman() {
+        Ok(daemon) => answer_all("podman", &daemon.socket(), PODMAN_DIFFERS),
+        Err(why) => not_here("remote_on_podman", &why),
+    }
 }

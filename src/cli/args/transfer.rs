@@ -35,6 +35,24 @@ pub struct PushArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct ImageCopyArgs {
+    /// Host that has the image (default: the one that all verbs go to)
+    #[arg(long, value_name = "host")]
+    pub from: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Host to copy it to, in place of HOST
+    #[arg(long, value_name = "host")]
+    pub to: Option<String>,
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// A name of the config file, a docker context, `embedded`, or an address: ssh://, tcp://, unix://
+    #[arg(value_name = "HOST")]
+    pub host: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct SearchArgs {
     /// Filter output based on conditions provided
     #[arg(short, long, value_name = "filter")]

@@ -6,15 +6,17 @@ use serde_json::json;
 
 use super::ps::ellipsis;
 use super::{Ctx, Outcome, filters};
-use crate::cli::args::{LoginArgs, LogoutArgs, PullArgs, PushArgs, SearchArgs};
+use crate::cli::args::{ImageCopyArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, SearchArgs};
 use crate::cli::failure::Said;
 use crate::cli::progress::Ledger;
 use crate::cli::table::{Layout, Titles};
 use crate::cli::terminal;
 use crate::config::credentials::{CredentialsFile, HUB_KEY, Kept, Secret, key_of};
 use crate::engine::auth::{Credentials, RegistryAuth};
-use crate::engine::{Progress, PullImage, PulledImage, PushImage, SearchImages};
+use crate::engine::{Access, Progress, PullImage, PulledImage, PushImage, SearchImages};
+use crate::fleet::copy::copy_image;
 use crate::oci::reference::Reference;
+use crate::stdx::human;
 
 /// Who one is to the registry of an image.
 ///
@@ -127,6 +129,48 @@ pub async fn push(args: PushArgs, ctx: &mut Ctx) -> Outcome {
     if args.quiet {
         writeln!(ctx.io.out, "{}", args.name)?;
     }
+    Ok(0)
+}
+
+pub async fn copy(args: ImageCopyArgs, ctx: &mut Ctx) -> Outcome {
+    let to = match (args.to, args.host) {
+        (Some(_), Some(host)) => return Err(Said(format!("two hosts to copy to: --to and {host}")).into()),
+        (Some(host), None) | (None, Some(host)) => host,
+        (None, None) => {
+            return Err(Said("name the host to copy to: orlop image copy IMAGE HOST".to_owned()).into());
+        }
+    };
+    let hosts = ctx.hosts.clone().ok_or_else(|| Said("there is no other host here".to_owned()))?;
+    let source = match &args.from {
+        Some(from) => hosts.open(from)?.1,
+        None => ctx.engine.clone(),
+    };
+    let (entry, target) = hosts.open(&to)?;
+    if entry.access == Access::ReadOnly {
+        return Err(Said(format!("{} is marked read-only in the config file", entry.name)).into());
+    }
+    let copied = if args.quiet {
+        copy_image(&*source, &*target, &args.image, Progress::none()).await?
+    } else {
+        let mut ledger = Ledger::new(ctx.io.is_out_tty);
+        let mut copy = Box::pin(copy_image(&*source, &*target, &args.image, ledger.progress()));
+        ledger.watch(&mut copy, &mut ctx.io.out).await?
+    };
+    if args.quiet {
+        writeln!(ctx.io.out, "{}", copied.id)?;
+        return Ok(0);
+    }
+    if let Some(why) = &copied.why_all {
+        ctx.io.say(&format!("all of it went over: {why}"));
+    }
+    let name = copied.references.first().unwrap_or(&copied.id);
+    let host = &entry.name;
+    let sent = match copied.n_sent {
+        0 => "nothing sent".to_owned(),
+        1 => format!("1 layer sent ({})", human::size_si(copied.sent_bytes)),
+        n => format!("{n} layers sent ({})", human::size_si(copied.sent_bytes)),
+    };
+    writeln!(ctx.io.out, "Copied {name} to {host}: {sent}, {} already there", copied.n_present)?;
     Ok(0)
 }
 

@@ -22,8 +22,53 @@ use crate::engine::{Images, Reader};
 /// Adds an image; an older one of that name loses it.
 pub(super) fn add(world: &mut World, reference: &str, size_bytes: u64, created: SystemTime) -> String {
     let id = format!("sha256:{}", world.new_id("image"));
-    let layers: Vec<_> = (0..3).map(|_| format!("sha256:{}", world.new_id("layer"))).collect();
+    let layers = (0..3).map(|_| format!("sha256:{}", world.new_id("layer"))).collect();
     let names = if reference.is_empty() { Vec::new() } else { vec![familiar(reference)] };
+    add_as(world, Saved { id, names, layers, size_bytes, created })
+}
+
+/// What an archive of the fake's tells of an image.
+struct Saved {
+    id: String,
+    names: Vec<String>,
+    layers: Vec<String>,
+    size_bytes: u64,
+    created: SystemTime,
+}
+
+/// First line of the fake's archives; each line after it is one image.
+const ARCHIVE: &str = "archive of orlop's demonstration";
+
+impl Saved {
+    fn line(detail: &ImageDetail, names: &[String]) -> String {
+        let summary = &detail.summary;
+        let created = summary.created.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+        let (names, layers) = (names.join(","), detail.layers.join(","));
+        format!("{} {} {} {layers} {names}\n", summary.id, summary.size_bytes, created.as_nanos())
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let list = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let mut words = line.split(' ');
+        Some(Self {
+            id: words.next()?.to_owned(),
+            size_bytes: words.next()?.parse().ok()?,
+            created: SystemTime::UNIX_EPOCH + Duration::from_nanos(words.next()?.parse().ok()?),
+            layers: list(words.next()?),
+            names: list(words.next()?),
+        })
+    }
+}
+
+fn add_as(world: &mut World, image: Saved) -> String {
+    let Saved { id, names, layers, size_bytes, created } = image;
+    if let Ok(idx) = world.find_image(&id) {
+        for name in names {
+            world.images.iter_mut().for_each(|img| img.detail.summary.references.retain(|old| *old != name));
+            world.images[idx].detail.summary.references.push(name);
+        }
+        return id;
+    }
     for name in &names {
         world.images.iter_mut().for_each(|img| img.detail.summary.references.retain(|old| old != name));
     }
@@ -81,8 +126,11 @@ fn with_counts(world: &World, summary: &ImageSummary) -> ImageSummary {
     ImageSummary { n_containers: Some(users(world, &summary.id).len() as u32), ..summary.clone() }
 }
 
-/// Reads it all, with progress; the bytes read.
-fn drain(mut archive: Reader, progress: &Progress) -> Result<u64> {
+/// What is kept of an archive's beginning: more than the fake's own ones have.
+const HEAD_BYTES: usize = 1 << 20;
+
+/// Reads it all, with progress; the bytes read, and the first of them.
+fn drain(mut archive: Reader, progress: &Progress, head: &mut Vec<u8>) -> Result<u64> {
     let failed =
         |error: std::io::Error| EngineError::new(Class::Invalid, "", "cannot read the archive").caused_by(&error);
     let mut buffer = vec![0; 64 << 10];
@@ -93,6 +141,8 @@ fn drain(mut archive: Reader, progress: &Progress) -> Result<u64> {
             break;
         }
         done_bytes += n as u64;
+        let n_kept = n.min(HEAD_BYTES - head.len());
+        head.extend_from_slice(&buffer[..n_kept]);
         progress.report(Step { part: "fa4e5c0ffee0".to_owned(), verb: "extracting", done_bytes, total_bytes: None });
     }
     if done_bytes == 0 {
@@ -204,8 +254,22 @@ impl Images for Fake {
 
     async fn load(&self, archive: Reader, progress: Progress) -> Result<Vec<LoadedImage>> {
         drop(self.enter("images.load").await?);
-        let size_bytes = drain(archive, &progress)?;
+        let mut head = Vec::new();
+        let size_bytes = drain(archive, &progress, &mut head)?;
         let (mut world, now) = (self.lock(), self.now());
+        let text = String::from_utf8_lossy(&head);
+        if let Some(lines) = text.strip_prefix(ARCHIVE) {
+            let mut loaded = Vec::new();
+            for image in lines.lines().filter_map(Saved::read) {
+                let (references, size_bytes) = (image.names.clone(), image.size_bytes);
+                let id = add_as(&mut world, image);
+                let name = references.first().unwrap_or(&id).clone();
+                world.emit(now, EventKind::Image, "load", &id, &[("name", name)]);
+                loaded.push(LoadedImage { id, references, size_bytes });
+            }
+            self.tell(world);
+            return Ok(loaded);
+        }
         let reference = format!("loaded:{size_bytes}");
         let id = add(&mut world, &reference, size_bytes, now);
         world.emit(now, EventKind::Image, "load", &id, &[("name", reference.clone())]);
@@ -215,7 +279,7 @@ impl Images for Fake {
 
     async fn import(&self, archive: Reader, options: &ImportImage, progress: Progress) -> Result<LoadedImage> {
         drop(self.enter("images.import").await?);
-        let size_bytes = drain(archive, &progress)?;
+        let size_bytes = drain(archive, &progress, &mut Vec::new())?;
         let (mut world, now) = (self.lock(), self.now());
         let id = add(&mut world, options.reference.as_deref().unwrap_or(""), size_bytes, now);
         world.emit(now, EventKind::Image, "import", &id, &[("name", id.clone())]);
@@ -264,9 +328,14 @@ impl Images for Fake {
 
     async fn save(&self, images: &[String], mut to: Box<dyn std::io::Write + Send>) -> Result<()> {
         let world = self.enter("images.save").await?;
-        images.iter().try_for_each(|image| world.find_image(image).map(drop))?;
+        let mut text = format!("{ARCHIVE}\n");
+        for image in images {
+            let detail = &world.images[world.find_image(image)?].detail;
+            let names: Vec<_> =
+                detail.summary.references.iter().filter(|name| **name == familiar(image)).cloned().collect();
+            text.push_str(&Saved::line(detail, &names));
+        }
         drop(world);
-        let text = format!("fake archive of {}\n", images.join(" "));
         let failed =
             |error: std::io::Error| EngineError::new(Class::Internal, "", "cannot write the archive").caused_by(&error);
         to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(failed)
