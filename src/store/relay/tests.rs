@@ -177,7 +177,7 @@ fn a_whole_copy_keeps_the_manifest() {
     let mut out = Vec::new();
     relay(&made.relay(&[0, 1, 2]), archive.as_slice(), &mut out, &Progress::none()).unwrap();
     let (before, after) = (files(&archive), files(&out));
-    let is_manifest = |bytes: &&Vec<u8>| bytes.starts_with(b"{\"config\":{\"digest\"");
+    let is_manifest = |bytes: &&Vec<u8>| matches!(Document::parse(bytes), Ok(Document::Manifest(_)));
     let manifest = before.values().find(is_manifest).unwrap();
     assert!(after.values().any(|bytes| bytes == manifest));
 }
