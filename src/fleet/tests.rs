@@ -3,8 +3,7 @@
 use super::*;
 use crate::engine::fake::Fake;
 use crate::engine::{
-    ContainerSpec, EventKind, EventsQuery, Filters, ListContainers, ListImages, Progress, RemoveContainer,
-    StopOptions,
+    ContainerSpec, EventKind, EventsQuery, Filters, ListContainers, ListImages, Progress, RemoveContainer, StopOptions,
 };
 
 fn all() -> ListContainers {
