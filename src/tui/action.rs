@@ -119,6 +119,7 @@ pub enum Action {
     Attach,
     ShowTab(Tab),
     MergedLogs,
+    PreviousRun,
     Limits,
     RawJson,
 
@@ -176,6 +177,11 @@ fn has_container(model: &Model) -> Result<(), Unavailable> {
     model.containers.selected().map(drop).ok_or("no container is selected")
 }
 
+fn has_started(model: &Model) -> Result<(), Unavailable> {
+    let row = model.containers.selected().ok_or("no container is selected")?;
+    row.it.state.started_at.map(drop).ok_or("it was never started")
+}
+
 fn any_target(model: &Model, fits: impl Fn(Status) -> bool, why: Unavailable) -> Result<(), Unavailable> {
     has_container(model)?;
     model.containers.targets().iter().any(|row| fits(row.it.state.status)).then_some(()).ok_or(why)
@@ -216,6 +222,11 @@ fn has_subject(model: &Model) -> Result<(), Unavailable> {
 
 fn has_search(model: &Model) -> Result<(), Unavailable> {
     if model.detail.inspect.has_search() { Ok(()) } else { Err("nothing is searched for") }
+}
+
+fn has_layer_search(model: &Model) -> Result<(), Unavailable> {
+    let tree = model.subject().and_then(|subject| model.detail.layers_for(&subject));
+    tree.filter(|tree| !tree.search().is_empty()).map(drop).ok_or("nothing is searched for")
 }
 
 impl Action {
@@ -273,6 +284,7 @@ rows! {
         Action::Rename, "container.rename", ["f2"], 0, "rename", "Give it another name", if has_container;
         Action::New, "container.new", ["n"], 5, "new", "Run an image: name, command, environment, ports, mounts, limits";
         Action::MergedLogs, "container.logs-merged", ["L"], 0, "merged", "One log of all marked containers, ordered by time", if has_container;
+        Action::PreviousRun, "container.logs-previous", ["p"], 0, "last start", "Show where its last run begins in the log; above is the run before", if has_started;
         Action::ShowTab(Tab::Stats), "container.stats", ["t", "w"], 0, "stats", "Show what it uses, with graphs", if has_container;
         Action::ShowTab(Tab::Top), "container.top", [], 0, "top", "Show its processes", if has_container;
         Action::Limits, "container.limits", [], 0, "limits", "Change memory, CPU and process limits of a living container", if has_container;
@@ -286,7 +298,7 @@ rows! {
         Action::Remove, "image.remove", ["x", "del"], 5, "remove", "Remove, after a dialog that says what goes", if has_image;
         Action::Prune, "image.prune", ["X"], 6, "prune", "Remove images without a name that nothing uses";
         Action::ShowTab(Tab::History), "image.history", ["L"], 4, "layers", "Show the layers: what made them and their size", if has_image;
-        Action::SaveImage, "image.save", [], 0, "save", "Write the marked images to an archive", if has_image;
+        Action::SaveImage, "image.save", ["w"], 0, "save", "Write the marked images to an archive", if has_image;
         Action::RawJson, "image.json", ["y"], 0, "json", "Show the inspect answer as JSON text", if has_image;
     }
     Volumes {
@@ -337,6 +349,9 @@ rows! {
     Layers {
         Action::In, "layers.unfold", ["right", "enter", "space"], 1, "open", "Open the layer or the directory";
         Action::Out, "layers.fold", ["left", "h"], 0, "fold", "Fold it, or go to what holds it";
+        Action::Search, "layers.search", ["/"], 3, "search", "Search the files of all layers";
+        Action::NextMatch, "layers.next", ["n"], 0, "next", "To the next match", if has_layer_search;
+        Action::PreviousMatch, "layers.previous", ["N"], 0, "previous", "To the match before", if has_layer_search;
         Action::FoldAll, "layers.fold-all", ["v"], 2, "fold all", "Fold everything, or open all layers";
     }
     Detail {

@@ -87,6 +87,11 @@ impl<T: Row> Listing<T> {
         self.arrange(compare);
     }
 
+    /// Changes something in every row that neither filter nor order looks at; arrange afterwards if they do.
+    pub fn each(&mut self, change: impl FnMut(&mut T)) {
+        self.rows.iter_mut().for_each(change);
+    }
+
     /// Adds a row and drops the oldest when there are more than `max`.
     pub fn push(&mut self, row: T, max: usize, compare: impl Fn(&T, &T) -> Ordering) {
         if self.rows.len() >= max {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::{Access, EngineError, EngineInfo, Event, HostEntry, HostLoad};
 
-use self::containers::{Column, SortKey};
+use self::containers::{Column, Orders, SortKey};
 use self::detail::Detail;
 use self::layers::Layer;
 use self::news::{Job, PastJob, Toast};
@@ -158,6 +158,7 @@ pub struct Model {
     pub events: Listing<EventRow>,
     pub usage: HashMap<String, Usage>,
     pub sort: SortKey,
+    pub orders: Orders,
     pub columns: Vec<Column>,
 
     pub focus: Pane,
@@ -242,6 +243,7 @@ impl Model {
             events: Listing::default(),
             usage: HashMap::new(),
             sort: SortKey::default(),
+            orders: Orders::default(),
             focus: Pane::Containers,
             list: Pane::Containers,
             zoom: Zoom::Off,
@@ -301,6 +303,34 @@ impl Model {
             _ => self.containers.selected_id(),
         };
         id.map(|id| Subject { kind: self.list, id: id.to_owned() })
+    }
+
+    /// The containers made from this image.
+    pub fn users_of_image<'a>(&'a self, row: &'a ImageRow) -> impl Iterator<Item = &'a ContainerRow> {
+        self.containers.all().iter().filter(|user| user.it.image_id == row.it.id)
+    }
+
+    /// Notes in images and volumes which containers use them, where the engine did not say so: dockerd does not.
+    pub fn count_users(&mut self) {
+        let mut n_of: HashMap<&str, usize> = HashMap::new();
+        let mut mounts: HashMap<&str, Vec<&str>> = HashMap::new();
+        for user in self.containers.all() {
+            *n_of.entry(&user.it.image_id).or_default() += 1;
+            for volume in user.it.mounts.iter().filter_map(|mount| mount.name.as_deref()) {
+                mounts.entry(volume).or_default().push(&user.name);
+            }
+        }
+        self.images.each(|row| {
+            if row.it.n_containers.is_none() {
+                row.n_users = n_of.get(row.it.id.as_str()).copied().unwrap_or(0);
+            }
+        });
+        self.volumes.each(|row| {
+            if row.it.used_by.is_none() {
+                let users = mounts.get(row.it.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+                row.users = users.iter().map(|user| (*user).to_owned()).collect();
+            }
+        });
     }
 
     /// The tab of the details that is shown.

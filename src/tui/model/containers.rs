@@ -1,9 +1,10 @@
-//! Order and columns of the container list. Called by `update` (arranging) and the container page (painting).
+//! Orders of the lists, and the columns of the container list. Called by `update` (arranging) and the container page (painting).
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::rows::ContainerRow;
+use super::Pane;
+use super::rows::{ContainerRow, ImageRow, NetworkRow, VolumeRow};
 use super::usage::Usage;
 
 /// What the container list is ordered by.
@@ -48,6 +49,88 @@ impl SortKey {
             Self::Newest => b.it.created.cmp(&a.it.created).then_with(by_name),
             Self::Cpu => of(b, |u| u.cpu_percent).total_cmp(&of(a, |u| u.cpu_percent)).then_with(by_name),
             Self::Memory => of(b, |u| u.mem_bytes as f64).total_cmp(&of(a, |u| u.mem_bytes as f64)).then_with(by_name),
+        }
+    }
+}
+
+/// What another list is ordered by; names decide between equals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    Name,
+    Largest,
+    Newest,
+    /// Those that nothing uses first: what could go.
+    Unused,
+    Driver,
+}
+
+impl Order {
+    /// The orders that a list has.
+    pub fn of(list: Pane) -> &'static [Self] {
+        match list {
+            Pane::Images | Pane::Volumes => &[Self::Name, Self::Largest, Self::Newest, Self::Unused],
+            Pane::Networks => &[Self::Name, Self::Driver],
+            _ => &[],
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Largest => "largest first",
+            Self::Newest => "newest first",
+            Self::Unused => "unused first",
+            Self::Driver => "driver",
+        }
+    }
+
+    pub fn images(self, a: &ImageRow, b: &ImageRow) -> Ordering {
+        let by_name =
+            || (a.is_dangling(), &a.name, &a.tag, &a.handle).cmp(&(b.is_dangling(), &b.name, &b.tag, &b.handle));
+        match self {
+            Self::Largest => b.it.size_bytes.cmp(&a.it.size_bytes).then_with(by_name),
+            Self::Newest => b.it.created.cmp(&a.it.created).then_with(by_name),
+            Self::Unused => a.n_users.cmp(&b.n_users).then_with(by_name),
+            _ => by_name(),
+        }
+    }
+
+    pub fn volumes(self, a: &VolumeRow, b: &VolumeRow) -> Ordering {
+        let by_name = || (a.it.anonymous, &a.name).cmp(&(b.it.anonymous, &b.name));
+        match self {
+            Self::Largest => b.it.size_bytes.cmp(&a.it.size_bytes).then_with(by_name),
+            Self::Newest => b.it.created.cmp(&a.it.created).then_with(by_name),
+            Self::Unused => a.is_used().cmp(&b.is_used()).then_with(by_name),
+            _ => by_name(),
+        }
+    }
+
+    pub fn networks(self, a: &NetworkRow, b: &NetworkRow) -> Ordering {
+        let by_name = || (&a.name, &a.it.id).cmp(&(&b.name, &b.it.id));
+        match self {
+            Self::Driver => a.it.driver.cmp(&b.it.driver).then_with(by_name),
+            _ => by_name(),
+        }
+    }
+}
+
+/// The orders of the lists that are not the containers'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    pub images: Order,
+    pub volumes: Order,
+    pub networks: Order,
+}
+
+impl Orders {
+    /// The order of a list that has one.
+    pub fn of(&mut self, list: Pane) -> Option<&mut Order> {
+        match list {
+            Pane::Images => Some(&mut self.images),
+            Pane::Volumes => Some(&mut self.volumes),
+            Pane::Networks => Some(&mut self.networks),
+            _ => None,
         }
     }
 }

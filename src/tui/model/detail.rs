@@ -1,6 +1,6 @@
 //! The detail pane: which tab, what is loaded for which subject, how far it is scrolled. Changed by `update`, painted by `pages`.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::engine::{ContainerDetail, EngineError, HistoryEntry, ImageDetail, NetworkSummary, ProcessTable, Volume};
 
@@ -52,6 +52,8 @@ pub struct Detail {
     pub logs: Option<LogsModel>,
     /// Ids and names of the containers whose log is followed.
     pub logs_of: Vec<String>,
+    /// The log of this container goes to this time when it is opened.
+    pub find_time: Option<(String, SystemTime)>,
     /// Containers of the merged view; empty when the log is the subject's own.
     pub merged: Vec<super::super::msg::Target>,
 }
@@ -79,6 +81,7 @@ impl Default for Detail {
             inspect_of: None,
             logs: None,
             logs_of: Vec::new(),
+            find_time: None,
             merged: Vec::new(),
         }
     }

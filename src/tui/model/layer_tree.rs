@@ -31,7 +31,7 @@ pub struct FileNode {
 }
 
 /// A row that shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     layer: usize,
     /// `None`: the layer itself.
@@ -52,6 +52,9 @@ pub struct LayerTree {
     visible: Vec<Place>,
     cursor: usize,
     offset: usize,
+    search: String,
+    /// Places whose path has the text searched for, in order.
+    found: Vec<Place>,
 }
 
 impl LayerTree {
@@ -144,6 +147,71 @@ impl LayerTree {
         self.refold();
         let found = self.visible.iter().position(|place| Some(place.layer) == here && place.file.is_none());
         self.cursor = found.unwrap_or(0);
+    }
+
+    pub fn search(&self) -> &str {
+        &self.search
+    }
+
+    /// How many paths match, and which of them the cursor is on, from one.
+    pub fn matches(&self) -> (usize, Option<usize>) {
+        let here = self.visible.get(self.cursor);
+        let at = here.and_then(|here| self.found.binary_search(here).ok());
+        (self.found.len(), at.map(|at| at + 1))
+    }
+
+    /// Looks for a part of a name, with a slash in it for a part of a path; capitals count when some are typed. Goes to the first from here.
+    /// Costs the number of paths.
+    pub fn set_search(&mut self, text: &str) {
+        self.search = text.to_owned();
+        self.found.clear();
+        if text.is_empty() {
+            return;
+        }
+        let ignores_case = !text.chars().any(char::is_uppercase);
+        let has = |name: &str| if ignores_case { name.to_lowercase().contains(text) } else { name.contains(text) };
+        let is_path = text.contains('/');
+        for (layer, node) in self.layers.iter().enumerate() {
+            let mut path: Vec<&str> = Vec::new();
+            for (at, file) in node.files.iter().enumerate() {
+                path.truncate(file.depth);
+                path.push(&file.name);
+                if if is_path { has(&format!("/{}", path.join("/"))) } else { has(&file.name) } {
+                    self.found.push(Place { layer, file: Some(at) });
+                }
+            }
+        }
+        let here = self.visible.get(self.cursor).copied();
+        let at = self.found.partition_point(|place| here.is_some_and(|here| *place < here));
+        self.go_to_match(at);
+    }
+
+    pub fn next_match(&mut self) {
+        let here = self.visible.get(self.cursor).copied();
+        let at = self.found.partition_point(|place| here.is_some_and(|here| *place <= here));
+        self.go_to_match(at);
+    }
+
+    pub fn previous_match(&mut self) {
+        let here = self.visible.get(self.cursor).copied();
+        let at = self.found.partition_point(|place| here.is_some_and(|here| *place < here));
+        self.go_to_match(at.checked_sub(1).unwrap_or(self.found.len().saturating_sub(1)));
+    }
+
+    /// Opens whatever holds the match; past the last one comes the first.
+    fn go_to_match(&mut self, at: usize) {
+        let Some(place) = self.found.get(at).or(self.found.first()).copied() else { return };
+        self.open.insert(Place { layer: place.layer, file: None });
+        let files = &self.layers[place.layer].files;
+        let mut depth = place.file.map_or(0, |file| files[file].depth);
+        for at in (0..place.file.unwrap_or(0)).rev() {
+            if files[at].depth < depth {
+                depth = files[at].depth;
+                self.open.insert(Place { layer: place.layer, file: Some(at) });
+            }
+        }
+        self.refold();
+        self.cursor = self.visible.iter().position(|shown| *shown == place).unwrap_or(self.cursor);
     }
 
     fn refold(&mut self) {
@@ -262,6 +330,25 @@ mod tests {
         tree.unfold();
         tree.unfold();
         assert_eq!(rows(&tree)[4..], ["usr 120", " lib 120", "  a.so 100", "  b.so 20"]);
+    }
+
+    #[test]
+    fn a_search_opens_what_holds_the_match_and_goes_round() {
+        let mut tree = tree();
+        tree.set_search("B.SO");
+        assert_eq!(tree.matches(), (0, None), "capitals that are typed count");
+        tree.set_search(".so");
+        assert_eq!((tree.matches(), rows(&tree)[tree.cursor()].as_str()), ((2, Some(1)), "  a.so 100"));
+        tree.next_match();
+        assert_eq!(rows(&tree)[tree.cursor()], "  b.so 20");
+        tree.next_match();
+        assert_eq!(tree.matches().1, Some(1));
+        tree.previous_match();
+        assert_eq!(tree.matches().1, Some(2));
+        tree.set_search("etc/h");
+        assert_eq!(rows(&tree)[tree.cursor()], " hosts 10");
+        tree.set_search("");
+        assert_eq!(tree.matches().0, 0);
     }
 
     #[test]

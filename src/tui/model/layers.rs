@@ -8,7 +8,7 @@ use super::super::edit::LineEdit;
 use super::super::msg::{Target, Work};
 use super::super::terminal_view::TerminalModel;
 use super::Pane;
-use super::containers::{Column, SortKey};
+use super::containers::{Column, Order, SortKey};
 
 /// One layer.
 pub enum Layer {
@@ -86,6 +86,8 @@ pub struct MenuItem {
 pub enum Pick {
     Signal(String),
     Sort(SortKey),
+    /// Of a list that is not the containers'.
+    Order(Pane, Order),
     /// Toggles and stays open.
     Column(Column),
     Theme(String),
@@ -144,6 +146,7 @@ pub enum Ask {
     CreateVolume,
     Host,
     InspectSearch,
+    LayerSearch,
 }
 
 /// Several fields to fill in.

@@ -154,6 +154,8 @@ pub struct ImageRow {
     pub handle: String,
     pub name: String,
     pub tag: String,
+    /// Containers made from it: as the engine tells, else counted from the list of containers (see `Model::count_users`).
+    pub n_users: usize,
 }
 
 impl ImageRow {
@@ -161,7 +163,13 @@ impl ImageRow {
     pub fn all_of(it: ImageSummary) -> Vec<Self> {
         if it.references.is_empty() {
             let short = short_id(&it.id).to_owned();
-            return vec![Self { handle: it.id.clone(), name: short, tag: "<none>".to_owned(), it }];
+            return vec![Self {
+                handle: it.id.clone(),
+                name: short,
+                tag: "<none>".to_owned(),
+                n_users: n_users(&it),
+                it,
+            }];
         }
         it.references.iter().map(|reference| Self::named(reference, &it)).collect()
     }
@@ -170,12 +178,17 @@ impl ImageRow {
         let shown = sanitise(reference);
         let at = shown.rfind(':').filter(|at| !shown[*at..].contains('/'));
         let (name, tag) = at.map_or((&*shown, ""), |at| (&shown[..at], &shown[at + 1..]));
-        Self { handle: reference.to_owned(), name: short_reference(name), tag: tag.to_owned(), it: it.clone() }
+        let (handle, n_users) = (reference.to_owned(), n_users(it));
+        Self { handle, name: short_reference(name), tag: tag.to_owned(), n_users, it: it.clone() }
     }
 
     pub fn is_dangling(&self) -> bool {
         self.it.references.is_empty()
     }
+}
+
+fn n_users(it: &ImageSummary) -> usize {
+    it.n_containers.unwrap_or(0) as usize
 }
 
 /// The first twelve digits of an image id, without the algorithm.
@@ -194,11 +207,7 @@ impl Candidate for ImageRow {
     }
 
     fn state(&self) -> &str {
-        match self.it.n_containers {
-            Some(0) => "unused",
-            Some(_) => "used",
-            None => "",
-        }
+        if self.n_users == 0 { "unused" } else { "used" }
     }
 }
 
@@ -212,21 +221,24 @@ impl Row for ImageRow {
 pub struct VolumeRow {
     pub it: Volume,
     pub name: String,
+    /// Names of the containers that mount it: as the engine tells, else from their mounts (see `Model::count_users`).
+    pub users: Vec<String>,
 }
 
 impl VolumeRow {
     pub fn new(it: Volume) -> Self {
-        Self { name: sanitise(&it.name).into_owned(), it }
+        let users = it.used_by.iter().flatten().map(|user| sanitise(user).into_owned()).collect();
+        Self { name: sanitise(&it.name).into_owned(), users, it }
     }
 
-    pub fn is_used(&self) -> Option<bool> {
-        self.it.used_by.as_ref().map(|users| !users.is_empty())
+    pub fn is_used(&self) -> bool {
+        !self.users.is_empty()
     }
 }
 
 impl Candidate for VolumeRow {
     fn texts(&self, visit: &mut dyn FnMut(&str) -> bool) -> bool {
-        visit(&self.name) || self.it.used_by.iter().flatten().any(|user| visit(user))
+        visit(&self.name) || self.users.iter().any(|user| visit(user))
     }
 
     fn labels(&self) -> Option<&BTreeMap<String, String>> {
@@ -234,11 +246,7 @@ impl Candidate for VolumeRow {
     }
 
     fn state(&self) -> &str {
-        match self.is_used() {
-            Some(true) => "used",
-            Some(false) => "unused",
-            None => "",
-        }
+        if self.is_used() { "used" } else { "unused" }
     }
 }
 

@@ -61,7 +61,7 @@ fn paint_row(model: &Model, row: &ImageRow, line: Rect, name_room: u16, has_age:
     let tag = if row.tag.is_empty() { String::new() } else { format!(":{}", row.tag) };
     let tag_room = (text::width(&tag) as u16).min(name_room / 2);
     let name = text::clip_middle(&row.name, name_room.saturating_sub(tag_room).into()).into_owned();
-    let is_used = row.it.n_containers.unwrap_or(0) > 0;
+    let is_used = row.n_users > 0;
     let style = if row.is_dangling() { theme.stopped } else { theme.text };
     let used = put(buf, line.x + 2, line.y, name_room, &name, style);
     put(buf, line.x + 2 + used, line.y, name_room.saturating_sub(used), &tag, theme.dim);
@@ -69,7 +69,7 @@ fn paint_row(model: &Model, row: &ImageRow, line: Rect, name_room: u16, has_age:
         put_right(buf, line.right() - right, line.y, 8, &coarse(model.now, row.it.created), theme.dim);
     }
     put_right(buf, line.right() - 15.min(right), line.y, 6, &units::bytes(row.it.size_bytes), theme.text);
-    let n = if is_used { row.it.n_containers.unwrap_or(0).to_string() } else { "–".to_owned() };
+    let n = if is_used { row.n_users.to_string() } else { "–".to_owned() };
     put_right(buf, line.right() - 7.min(right), line.y, 6, &n, if is_used { theme.text } else { theme.faint });
 }
 

@@ -7,8 +7,8 @@ use crate::engine::changes::ChangeKind;
 
 use super::super::model::layer_tree::{FileNode, LayerNode, LayerTree, Shown};
 use super::super::model::{Model, Pane};
-use super::super::units;
 use super::super::widgets::{put, put_right, scrollbar, wash};
+use super::super::{text, units};
 
 /// Cells before the name: the cursor, the fold, the size.
 const SIZE: u16 = 6;
@@ -37,6 +37,12 @@ pub(super) fn paint(model: &Model, tree: &LayerTree, area: Rect, buf: &mut Buffe
             wash(buf, row, theme.selection);
             put(buf, row.x, y, 1, "▌", theme.cursor.patch(theme.selection));
         }
+    }
+    if !tree.search().is_empty() {
+        let (n, at) = tree.matches();
+        let at = at.map(|at| format!("{at} of ")).unwrap_or_default();
+        let shown = format!(" {at}{n} with {} ", text::clip(tree.search(), 20));
+        put_right(buf, area.x, area.y, area.width.saturating_sub(1), &shown, theme.search_match);
     }
     scrollbar(buf, area.right(), list.y, list.height, tree.first_on_screen(height), tree.n_visible(), theme);
 }

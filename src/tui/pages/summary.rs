@@ -327,10 +327,9 @@ fn volume(model: &Model, page: &mut Page<'_>) {
     page.text("Size", &row.it.size_bytes.map(units::bytes).unwrap_or_default());
     page.text("Created", &format!("{} ago", coarse(model.now, row.it.created)));
     page.text("Path", &row.it.mountpoint);
-    match row.it.used_by.as_deref() {
-        Some([]) => page.quiet("Used by", "nobody"),
-        Some(users) => page.list("Used by", users.iter().cloned()),
-        None => {}
+    match row.users.as_slice() {
+        [] => page.quiet("Used by", "nobody"),
+        users => page.list("Used by", users.iter().cloned()),
     }
     page.list("Options", row.it.options.iter().map(|(key, value)| format!("{key}={value}")));
     page.list("Labels", row.it.labels.iter().map(|(key, value)| format!("{key}={value}")));

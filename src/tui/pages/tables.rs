@@ -38,7 +38,7 @@ pub(super) fn volumes(model: &Model, area: Rect, buf: &mut Buffer) {
             put(buf, line.x + 1, line.y, 1, "•", theme.mark);
         }
         let name = if row.it.anonymous { short_reference(&row.name) } else { row.name.clone() };
-        let is_used = row.is_used().unwrap_or(true);
+        let is_used = row.is_used();
         put(
             buf,
             line.x + 2,
@@ -56,10 +56,10 @@ pub(super) fn volumes(model: &Model, area: Rect, buf: &mut Buffer) {
             &size,
             if row.it.size_bytes.is_some() { theme.text } else { theme.faint },
         );
-        let users = row.it.used_by.as_deref().unwrap_or_default().join(" ");
+        let users = row.users.join(" ");
         let (shown, style) = match users.is_empty() {
             true => ("–".to_owned(), theme.faint),
-            false => (sanitise(&users).into_owned(), theme.dim),
+            false => (users, theme.dim),
         };
         put(buf, line.right() - users_room - 1, line.y, users_room, &shown, style);
         if at == model.volumes.cursor() {

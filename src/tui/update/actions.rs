@@ -5,6 +5,7 @@ use crate::engine::container::Status;
 use super::super::action::Action;
 use super::super::edit::LineEdit;
 use super::super::logs::LogsAction;
+use super::super::model::layer_tree::LayerTree;
 use super::super::model::news::Tone;
 use super::super::model::{Model, Pane, Tab, Zoom};
 use super::super::msg::{Command, Verb, Work};
@@ -65,13 +66,14 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::TogglePause => return toggle_pause(model),
         Action::Kill => ask::signal_menu(model),
         Action::Remove => return ask::remove(model),
-        Action::Prune => ask::prune(model),
+        Action::Prune => return ask::prune(model),
         Action::Rename => ask::rename(model),
         Action::Shell => return sessions::shell(model),
         Action::Exec => forms::open_exec(model),
         Action::Attach => return sessions::attach(model),
         Action::ShowTab(tab) => return show_tab(model, tab),
         Action::MergedLogs => return merged_logs(model),
+        Action::PreviousRun => return previous_run(model),
         Action::Limits => forms::open_limits(model),
         Action::RawJson => layers::open_json(model),
 
@@ -84,14 +86,13 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
 
         Action::NextTab => return step_tab(model, 1),
         Action::PreviousTab => return step_tab(model, -1),
+        Action::Search if model.tab() == Tab::History => ask::layer_search(model),
         Action::Search => ask::inspect_search(model),
+        Action::NextMatch if model.tab() == Tab::History => with_layers(model, LayerTree::next_match),
+        Action::PreviousMatch if model.tab() == Tab::History => with_layers(model, LayerTree::previous_match),
         Action::NextMatch => model.detail.inspect.next_match(),
         Action::PreviousMatch => model.detail.inspect.previous_match(),
-        Action::FoldAll if model.tab() == Tab::History => {
-            if let Some(tree) = model.detail.layers_mut() {
-                tree.toggle_all();
-            }
-        }
+        Action::FoldAll if model.tab() == Tab::History => with_layers(model, LayerTree::toggle_all),
         Action::FoldAll => model.detail.inspect.toggle_all(),
         Action::Logs(action) => return motion::logs_action(model, action),
     }
@@ -131,8 +132,11 @@ fn back(model: &mut Model) -> Vec<Command> {
         let commands = logs.apply(LogsAction::Back, None);
         return motion::from_logs(model, commands);
     }
+    let searches_layers = |model: &mut Model| model.detail.layers_mut().is_some_and(|tree| !tree.search().is_empty());
     if model.focus == Pane::Detail && model.tab() == Tab::Inspect && model.detail.inspect.has_search() {
         model.detail.inspect.set_search("");
+    } else if model.focus == Pane::Detail && model.tab() == Tab::History && searches_layers(model) {
+        with_layers(model, |tree| tree.set_search(""));
     } else if model.focus == Pane::Detail || model.focus == Pane::Events && model.events.filter().is_empty() {
         return focus(model, model.list);
     } else if !super::filter::current(model).is_empty() {
@@ -200,6 +204,21 @@ fn merged_logs(model: &mut Model) -> Vec<Command> {
     commands
 }
 
+/// The log of the selected container, where its last run begins. The view may still have to be opened and filled.
+fn previous_run(model: &mut Model) -> Vec<Command> {
+    let Some(row) = model.containers.selected() else { return Vec::new() };
+    let (id, started) = (row.it.id.clone(), row.it.state.started_at);
+    let mut commands = show_tab(model, Tab::Logs);
+    let is_open = model.detail.merged.is_empty() && model.detail.logs_of == [id.clone()];
+    match (&mut model.detail.logs, started) {
+        (Some(logs), Some(started)) if is_open => {
+            commands.extend(logs.find_time(started).into_iter().map(Command::Logs))
+        }
+        _ => model.detail.find_time = started.map(|started| (id, started)),
+    }
+    commands
+}
+
 fn refresh(model: &mut Model) -> Vec<Command> {
     model.due.lists.extend(Pane::LISTS);
     model.due.asked.clear();
@@ -233,17 +252,19 @@ fn show_last_error(model: &mut Model) {
 fn go_in(model: &mut Model) -> Vec<Command> {
     match model.focus {
         Pane::Detail if model.tab() == Tab::Inspect => model.detail.inspect.unfold(),
-        Pane::Detail if model.tab() == Tab::History => {
-            if let Some(tree) = model.detail.layers_mut() {
-                tree.unfold();
-            }
-        }
+        Pane::Detail if model.tab() == Tab::History => with_layers(model, LayerTree::unfold),
         Pane::Detail => {}
         Pane::Events => open_event(model),
         _ if model.subject().is_some() => model.focus = Pane::Detail,
         _ => {}
     }
     Vec::new()
+}
+
+fn with_layers(model: &mut Model, act: impl FnOnce(&mut LayerTree)) {
+    if let Some(tree) = model.detail.layers_mut() {
+        act(tree);
+    }
 }
 
 /// From an event to the container it is about.
@@ -265,7 +286,7 @@ fn go_out(model: &mut Model) -> Vec<Command> {
     }
     if model.tab() == Tab::History
         && model.focus == Pane::Detail
-        && model.detail.layers_mut().is_some_and(super::super::model::layer_tree::LayerTree::fold)
+        && model.detail.layers_mut().is_some_and(LayerTree::fold)
     {
         return Vec::new();
     }

@@ -5,12 +5,12 @@ use crate::engine::container::Status;
 
 use super::super::edit::LineEdit;
 use super::super::inspect_json;
-use super::super::model::containers::{Column, SortKey};
+use super::super::model::containers::{Column, Order, SortKey};
 use super::super::model::layers::{
     Ask, Completion, Confirm, Layer, Menu, MenuItem, Pick, Prompt, Source, Switch, Then,
 };
 use super::super::model::news::Tone;
-use super::super::model::rows::short_id;
+use super::super::model::rows::{ContainerRow, ImageRow, VolumeRow, short_id};
 use super::super::model::{Model, Pane, Tab};
 use super::super::msg::{Command, Target};
 use super::super::theme;
@@ -60,9 +60,17 @@ pub(super) fn signal_menu(model: &mut Model) {
 }
 
 pub(super) fn sort_menu(model: &mut Model) {
-    if model.list != Pane::Containers {
-        say(model, Tone::Info, "this list has one order only");
-        return;
+    let list = model.list;
+    if let Some(order) = model.orders.of(list).copied() {
+        let orders = Order::of(list);
+        let items = orders.iter().map(|order| MenuItem {
+            key: order.title().chars().next(),
+            label: order.title().to_owned(),
+            note: String::new(),
+            pick: Pick::Order(list, *order),
+        });
+        let cursor = orders.iter().position(|one| *one == order).unwrap_or(0);
+        return menu(model, format!("Order {} by", list.title().to_lowercase()), items.collect(), cursor);
     }
     let keys = ['s', 'n', 'i', 'd', 'c', 'm'];
     let items = SortKey::ALL.into_iter().zip(keys);
@@ -285,6 +293,12 @@ pub(super) fn inspect_search(model: &mut Model) {
     prompt(model, "Search", "part of a key or a value", text, Source::None, Ask::InspectSearch);
 }
 
+pub(super) fn layer_search(model: &mut Model) {
+    let text = model.detail.layers_mut().map(|tree| tree.search().to_owned()).unwrap_or_default();
+    let hint = "part of a name, or of a path with / in it";
+    prompt(model, "Search the files of the layers", hint, text, Source::None, Ask::LayerSearch);
+}
+
 /// Saves what the details show as text.
 pub(super) fn save_page(model: &mut Model) {
     let Some(subject) = model.subject() else {
@@ -385,15 +399,23 @@ fn is_anonymous(name: Option<&str>) -> bool {
     name.is_some_and(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// The first names, and how many more there are.
+fn few(names: &[&str]) -> String {
+    const MOST: usize = 3;
+    let shown = data::shown(&names[..names.len().min(MOST)].join(", "));
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 fn remove_images(model: &mut Model) {
     let rows = model.images.targets();
     let objects = rows
         .iter()
         .map(|row| {
-            let used = match row.it.n_containers {
-                Some(n) if n > 0 => format!(" · used by {}", count(n as usize, "container")),
-                _ => String::new(),
-            };
+            let users: Vec<&str> = model.users_of_image(row).map(|user| user.name.as_str()).collect();
+            let used = if users.is_empty() { String::new() } else { format!(" · used by {}", few(&users)) };
             let note = if row.it.references.len() > 1 {
                 format!("loses this name, stays as {}{used}", other_names(row))
             } else {
@@ -403,14 +425,11 @@ fn remove_images(model: &mut Model) {
         })
         .collect();
     // Bytes that another image shares, and images that keep another name, stay.
-    let bytes = rows
-        .iter()
-        .filter(|row| row.it.references.len() < 2)
-        .map(|row| row.it.size_bytes.saturating_sub(row.it.shared_bytes.unwrap_or(0)))
-        .sum();
+    let going: Vec<&ImageRow> = rows.iter().copied().filter(|row| row.it.references.len() < 2).collect();
+    let bytes = bytes_freed(&going);
     let targets: Vec<Target> =
         rows.iter().map(|row| Target { id: row.handle.clone(), name: data::shown(&row.handle) }).collect();
-    let is_used = rows.iter().any(|row| row.it.n_containers.unwrap_or(0) > 0);
+    let is_used = rows.iter().any(|row| row.n_users > 0);
     let switches = if is_used {
         vec![Switch { key: 'f', label: "force: though containers use it", is_on: false }]
     } else {
@@ -433,7 +452,7 @@ fn remove_images(model: &mut Model) {
     );
 }
 
-fn other_names(row: &super::super::model::rows::ImageRow) -> String {
+fn other_names(row: &ImageRow) -> String {
     let others: Vec<String> =
         row.it.references.iter().filter(|name| **name != row.handle).map(|name| data::shown(name)).collect();
     others.join(", ")
@@ -444,11 +463,8 @@ fn remove_volumes(model: &mut Model) {
     let objects = rows
         .iter()
         .map(|row| {
-            let used = match row.it.used_by.as_deref() {
-                Some([]) => "unused".to_owned(),
-                Some(users) => format!("used by {}", data::shown(&users.join(", "))),
-                None => String::new(),
-            };
+            let users: Vec<&str> = row.users.iter().map(String::as_str).collect();
+            let used = if users.is_empty() { "unused".to_owned() } else { format!("used by {}", few(&users)) };
             let size = row.it.size_bytes.map(|size| format!("{} · ", units::bytes(size))).unwrap_or_default();
             (row.name.clone(), format!("{size}{used}"))
         })
@@ -473,60 +489,72 @@ fn remove_volumes(model: &mut Model) {
     );
 }
 
-/// Objects with notes, their bytes when known, the question, its switches.
-type Going = (Vec<(String, String)>, Option<u64>, &'static str, Vec<Switch>);
+/// Objects with notes, and their bytes when known.
+type Going = (Vec<(String, String)>, Option<u64>);
 
-/// The dialog before a prune names exactly what the engine will take.
-pub(super) fn prune(model: &mut Model) {
-    let what = model.list;
-    let (objects, bytes, question, switches): Going = match what {
+/// What a prune takes, named as exactly as the engine will: with `all`, named things too.
+pub(super) fn prune_preview(model: &Model, what: Pane, all: bool) -> Going {
+    match what {
         Pane::Images => {
-            let rows: Vec<_> = model
-                .images
-                .all()
-                .iter()
-                .filter(|row| row.is_dangling() && row.it.n_containers.unwrap_or(0) == 0)
-                .collect();
-            let bytes = rows.iter().map(|row| row.it.size_bytes.saturating_sub(row.it.shared_bytes.unwrap_or(0))).sum();
-            let objects = rows.iter().map(|row| (row.name.clone(), units::bytes(row.it.size_bytes))).collect();
-            let switch = Switch { key: 'a', label: "all that no container uses, named ones too", is_on: false };
-            (objects, Some(bytes), "Images without a name that no container uses are deleted.", vec![switch])
+            let goes = |row: &&ImageRow| (all || row.is_dangling()) && row.n_users == 0;
+            let rows: Vec<_> = model.images.all().iter().filter(goes).collect();
+            let objects = rows.iter().map(|row| (image_name(row), units::bytes(row.it.size_bytes)));
+            (objects.collect(), Some(bytes_freed(&rows)))
         }
         Pane::Volumes => {
-            let rows: Vec<_> =
-                model.volumes.all().iter().filter(|row| row.it.anonymous && row.is_used() == Some(false)).collect();
-            let bytes = rows.iter().map(|row| row.it.size_bytes).sum();
-            let objects = rows
-                .iter()
-                .map(|row| (row.name.clone(), row.it.size_bytes.map(units::bytes).unwrap_or_default()))
-                .collect();
-            let switch = Switch { key: 'a', label: "named ones too", is_on: false };
-            (objects, bytes, "Anonymous volumes that no container uses are deleted.", vec![switch])
+            let goes = |row: &&VolumeRow| (all || row.it.anonymous) && !row.is_used();
+            let rows: Vec<_> = model.volumes.all().iter().filter(goes).collect();
+            let size = |row: &VolumeRow| row.it.size_bytes.map(units::bytes).unwrap_or_default();
+            let objects = rows.iter().map(|row| (row.name.clone(), size(row)));
+            (objects.collect(), rows.iter().map(|row| row.it.size_bytes).sum())
         }
         _ => {
-            let is_stopped = |status| matches!(status, Status::Created | Status::Exited | Status::Dead);
-            let rows: Vec<_> = model.containers.all().iter().filter(|row| is_stopped(row.status())).collect();
-            let objects = rows.iter().map(|row| (row.name.clone(), row.state_text(model.now))).collect();
-            (
-                objects,
-                None,
-                "All stopped containers are removed; what they wrote into their own layers is lost.",
-                Vec::new(),
-            )
+            let objects = stopped(model).map(|row| (row.name.clone(), row.state_text(model.now)));
+            (objects.collect(), None)
         }
+    }
+}
+
+fn stopped(model: &Model) -> impl Iterator<Item = &ContainerRow> {
+    let is_stopped = |status| matches!(status, Status::Created | Status::Exited | Status::Dead);
+    model.containers.all().iter().filter(move |row| is_stopped(row.status()))
+}
+
+/// The name that stands in lists; a bare id short.
+fn image_name(row: &ImageRow) -> String {
+    if row.is_dangling() { row.name.clone() } else { data::shown(&row.handle) }
+}
+
+/// Each image once, without what it shares with images that may stay.
+fn bytes_freed(rows: &[&ImageRow]) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let firsts = rows.iter().filter(|row| seen.insert(&row.it.id));
+    firsts.map(|row| row.it.size_bytes.saturating_sub(row.it.shared_bytes.unwrap_or(0))).sum()
+}
+
+/// The dialog before a prune names exactly what the engine will take.
+pub(super) fn prune(model: &mut Model) -> Vec<Command> {
+    let what = if model.list == Pane::Networks { Pane::Containers } else { model.list };
+    let (objects, bytes) = prune_preview(model, what, false);
+    let (question, switch) = match what {
+        Pane::Images => (
+            "Images without a name that no container uses are deleted.",
+            Some("all that no container uses, named ones too"),
+        ),
+        Pane::Volumes => ("Anonymous volumes that no container uses are deleted.", Some("named ones too")),
+        _ => ("All stopped containers are removed; what they wrote into their own layers is lost.", None),
     };
+    let switches: Vec<Switch> = switch.map(|label| Switch { key: 'a', label, is_on: false }).into_iter().collect();
     if objects.is_empty() && switches.is_empty() {
         say(model, Tone::Info, "there is nothing to prune");
-        return;
+        return Vec::new();
     }
-    let title = format!("Prune {}", what.title().to_lowercase());
-    let what = if what == Pane::Networks { Pane::Containers } else { what };
-    let question = question.to_owned();
+    let ids: Vec<String> = stopped(model).map(|row| row.it.id.clone()).collect();
     push(
         model,
         Layer::Confirm(Confirm {
-            title,
-            question,
+            title: format!("Prune {}", what.title().to_lowercase()),
+            question: question.to_owned(),
             objects,
             bytes,
             switches,
@@ -535,6 +563,7 @@ pub(super) fn prune(model: &mut Model) {
             is_on_yes: false,
         }),
     );
+    if what == Pane::Containers { vec![Command::Sizes(ids)] } else { Vec::new() }
 }
 
 /// Quitting while work is under way.

@@ -24,7 +24,9 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
             match answer {
                 Ok(found) => {
                     let rows = found.into_iter().flat_map(ImageRow::all_of).collect();
-                    model.images.set_rows(rows, compare_images);
+                    let order = model.orders.images;
+                    model.images.set_rows(rows, |a, b| order.images(a, b));
+                    count_users(model);
                 }
                 Err(e) => failed(&mut model.images, e),
             }
@@ -34,7 +36,9 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
             match answer {
                 Ok(found) => {
                     let rows = found.into_iter().map(VolumeRow::new).collect();
-                    model.volumes.set_rows(rows, |a, b| (a.it.anonymous, &a.name).cmp(&(b.it.anonymous, &b.name)));
+                    let order = model.orders.volumes;
+                    model.volumes.set_rows(rows, |a, b| order.volumes(a, b));
+                    count_users(model);
                 }
                 Err(e) => failed(&mut model.volumes, e),
             }
@@ -44,7 +48,8 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
             match answer {
                 Ok(found) => {
                     let rows = found.into_iter().map(NetworkRow::new).collect();
-                    model.networks.set_rows(rows, |a, b| a.name.cmp(&b.name));
+                    let order = model.orders.networks;
+                    model.networks.set_rows(rows, |a, b| order.networks(a, b));
                 }
                 Err(e) => failed(&mut model.networks, e),
             }
@@ -81,6 +86,7 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
             if let Some(logs) = &mut model.detail.logs {
                 logs.feed(&batch, model.tick);
                 logs.tick(model.tick, std::time::Duration::from_millis(2));
+                return logs.go_on().into_iter().map(Command::Logs).collect();
             }
         }
         Msg::OlderLogs { generation, source, answer } => {
@@ -127,10 +133,6 @@ fn failed<T>(listing: &mut Listing<T>, error: EngineError) {
     listing.loading = Loading::Failed(error);
 }
 
-fn compare_images(a: &ImageRow, b: &ImageRow) -> std::cmp::Ordering {
-    (a.is_dangling(), &a.name, &a.tag, &a.handle).cmp(&(b.is_dangling(), &b.name, &b.tag, &b.handle))
-}
-
 fn containers(model: &mut Model, answer: Result<Vec<crate::engine::ContainerSummary>, EngineError>) {
     model.due.asked.remove(&Pane::Containers);
     match answer {
@@ -141,6 +143,7 @@ fn containers(model: &mut Model, answer: Result<Vec<crate::engine::ContainerSumm
             model.usage.retain(|id, _| alive.contains(id.as_str()));
             let (sort, usage) = (model.sort, &model.usage);
             model.containers.set_rows(rows, |a, b| sort.compare(usage, a, b));
+            count_users(model);
         }
         Err(e) => failed(&mut model.containers, e),
     }
@@ -175,6 +178,24 @@ fn container(
         return logs.resume().into_iter().map(Command::Logs).collect();
     }
     Vec::new()
+}
+
+fn count_users(model: &mut Model) {
+    model.count_users();
+    for list in [Pane::Images, Pane::Volumes] {
+        arrange_list(model, list);
+    }
+}
+
+/// Sorts a list again that is not the containers'.
+pub(super) fn arrange_list(model: &mut Model, list: Pane) {
+    let orders = model.orders;
+    match list {
+        Pane::Images => model.images.arrange(|a, b| orders.images.images(a, b)),
+        Pane::Volumes => model.volumes.arrange(|a, b| orders.volumes.volumes(a, b)),
+        Pane::Networks => model.networks.arrange(|a, b| orders.networks.networks(a, b)),
+        _ => {}
+    }
 }
 
 /// Sorts the containers again.

@@ -48,14 +48,11 @@ pub(super) fn set(model: &mut Model, typed: &str) -> Option<String> {
         Ok(filter) => filter,
         Err(problem) => return Some(problem),
     };
+    let orders = model.orders;
     match target(model) {
-        Pane::Images => model
-            .images
-            .set_filter(filter, |a, b| (a.is_dangling(), &a.name, &a.tag).cmp(&(b.is_dangling(), &b.name, &b.tag))),
-        Pane::Volumes => {
-            model.volumes.set_filter(filter, |a, b| (a.it.anonymous, &a.name).cmp(&(b.it.anonymous, &b.name)))
-        }
-        Pane::Networks => model.networks.set_filter(filter, |a, b| a.name.cmp(&b.name)),
+        Pane::Images => model.images.set_filter(filter, |a, b| orders.images.images(a, b)),
+        Pane::Volumes => model.volumes.set_filter(filter, |a, b| orders.volumes.volumes(a, b)),
+        Pane::Networks => model.networks.set_filter(filter, |a, b| orders.networks.networks(a, b)),
         Pane::Events => model.events.set_filter(filter, |a, b| b.number.cmp(&a.number)),
         _ => {
             let (sort, usage) = (model.sort, &model.usage);

@@ -11,11 +11,11 @@ use super::super::action::{Scope, TABLE};
 use super::super::edit::{Edited, LineEdit};
 use super::super::inspect_json;
 use super::super::layout::Layout;
-use super::super::model::Model;
 use super::super::model::layers::{
     Ask, Confirm, ErrorBox, Help, HelpItem, Layer, Menu, Pager, PagerTone, Pick, Prompt, Source, Then,
 };
 use super::super::model::news::Tone;
+use super::super::model::{Model, Pane};
 use super::super::msg::{Command, Verb, Work};
 use super::super::text::sanitise;
 use super::super::theme::Theme;
@@ -89,44 +89,19 @@ fn confirm_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
             if let Some(switch) = confirm.switches.iter_mut().find(|switch| switch.key == c) {
                 switch.is_on = !switch.is_on;
             }
-            if let Some(objects) = prune_preview(model) {
+            // What a prune takes depends on its switch.
+            if let Then::Prune(what) = confirm.then
+                && what != Pane::Containers
+            {
+                let all = is_on(confirm, 'a');
+                let (objects, bytes) = ask::prune_preview(model, what, all);
                 let Some(Layer::Confirm(confirm)) = model.layers.last_mut() else { return Vec::new() };
-                (confirm.objects, confirm.bytes) = objects;
+                (confirm.objects, confirm.bytes) = (objects, bytes);
             }
         }
         _ => {}
     }
     Vec::new()
-}
-
-type Preview = (Vec<(String, String)>, Option<u64>);
-
-/// What a prune takes with its switch as it is now.
-fn prune_preview(model: &Model) -> Option<Preview> {
-    use super::super::model::Pane;
-    use super::super::units;
-    let Some(Layer::Confirm(confirm)) = model.layers.last() else { return None };
-    let all = is_on(confirm, 'a');
-    match confirm.then {
-        Then::Prune(Pane::Images) => {
-            let goes = |row: &&super::super::model::rows::ImageRow| {
-                (all || row.is_dangling()) && row.it.n_containers.unwrap_or(0) == 0
-            };
-            let rows: Vec<_> = model.images.all().iter().filter(goes).collect();
-            let objects = rows.iter().map(|row| (data::shown(&row.handle), units::bytes(row.it.size_bytes)));
-            let bytes = rows.iter().map(|row| row.it.size_bytes.saturating_sub(row.it.shared_bytes.unwrap_or(0))).sum();
-            Some((objects.collect(), Some(bytes)))
-        }
-        Then::Prune(Pane::Volumes) => {
-            let goes =
-                |row: &&super::super::model::rows::VolumeRow| (all || row.it.anonymous) && row.is_used() == Some(false);
-            let rows: Vec<_> = model.volumes.all().iter().filter(goes).collect();
-            let objects =
-                rows.iter().map(|row| (row.name.clone(), row.it.size_bytes.map(units::bytes).unwrap_or_default()));
-            Some((objects.collect(), rows.iter().map(|row| row.it.size_bytes).sum()))
-        }
-        _ => None,
-    }
 }
 
 fn is_on(confirm: &Confirm, key: char) -> bool {
@@ -151,9 +126,15 @@ fn confirmed(model: &mut Model) -> Vec<Command> {
 /// Sizes asked for when the dialog opened.
 pub(super) fn sizes_known(model: &mut Model, sizes: &[(String, u64)]) {
     let Some(Layer::Confirm(confirm)) = model.layers.last_mut() else { return };
-    if let Then::RemoveContainers(targets) = &confirm.then {
-        let size_of = |id: &String| sizes.iter().find(|(known, _)| known == id).map(|(_, size)| *size);
-        confirm.bytes = targets.iter().map(|target| size_of(&target.id)).sum();
+    let size_of = |id: &String| sizes.iter().find(|(known, _)| known == id).map(|(_, size)| *size);
+    match &confirm.then {
+        Then::RemoveContainers(targets) => {
+            confirm.bytes = targets.iter().map(|target| size_of(&target.id)).sum();
+        }
+        Then::Prune(Pane::Containers) if !sizes.is_empty() => {
+            confirm.bytes = Some(sizes.iter().map(|(_, size)| size).sum());
+        }
+        _ => {}
     }
 }
 
@@ -210,6 +191,12 @@ fn picked(model: &mut Model, choice: Pick) -> Vec<Command> {
             model.sort = sort;
             data::arrange_containers(model);
         }
+        Pick::Order(list, chosen) => {
+            if let Some(order) = model.orders.of(list) {
+                *order = chosen;
+            }
+            data::arrange_list(model, list);
+        }
         Pick::Theme(name) => set_theme(model, &name),
         Pick::Copy(what, text) => {
             say(model, Tone::Good, format!("copied the {what}"));
@@ -251,15 +238,23 @@ fn prompt_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
             if prompt.edit.key(key) == Edited::Changed {
                 prompt.error = None;
                 prompt.completion.cursor = None;
-                let live_search = matches!(prompt.then, Ask::InspectSearch).then(|| prompt.edit.text().to_owned());
-                if let Some(text) = live_search {
-                    model.detail.inspect.set_search(&text);
+                let text = prompt.edit.text().to_owned();
+                match prompt.then {
+                    Ask::InspectSearch => model.detail.inspect.set_search(&text),
+                    Ask::LayerSearch => search_layers(model, &text),
+                    _ => {}
                 }
                 return ask_completions(model);
             }
         }
     }
     Vec::new()
+}
+
+fn search_layers(model: &mut Model, text: &str) {
+    if let Some(tree) = model.detail.layers_mut() {
+        tree.set_search(text);
+    }
 }
 
 /// Puts the chosen proposal into the line; true when it is a directory to go on in.
@@ -336,7 +331,7 @@ pub(super) fn paths_found(model: &mut Model, typed: &str, found: Vec<String>) {
 fn submit(model: &mut Model) -> Vec<Command> {
     let Some(Layer::Prompt(prompt)) = model.layers.last_mut() else { return Vec::new() };
     let text = prompt.edit.text().trim().to_owned();
-    let may_be_empty = matches!(prompt.then, Ask::CreateVolume | Ask::InspectSearch);
+    let may_be_empty = matches!(prompt.then, Ask::CreateVolume | Ask::InspectSearch | Ask::LayerSearch);
     if text.is_empty() && !may_be_empty {
         prompt.error = Some("this cannot be empty".to_owned());
         return Vec::new();
@@ -362,6 +357,14 @@ fn submit(model: &mut Model) -> Vec<Command> {
         Ask::CreateVolume => {
             let name = (!text.is_empty()).then_some(text);
             jobs::start(model, Work::CreateVolume(CreateVolume { name, ..CreateVolume::default() }))
+        }
+        Ask::LayerSearch => {
+            search_layers(model, &text);
+            let n = model.detail.layers_mut().map_or(0, |tree| tree.matches().0);
+            if !text.is_empty() && n == 0 {
+                say(model, Tone::Warning, format!("no file has {text} in its name"));
+            }
+            Vec::new()
         }
         Ask::InspectSearch => {
             model.detail.inspect.set_search(&text);
@@ -551,7 +554,7 @@ pub(super) fn pager_output(model: &mut Model, id: u64, output: LineOutput) {
         LineOutput::Err(line) => pager.lines.push((PagerTone::Error, sanitise(&line).into_owned())),
         LineOutput::Ended(code) => {
             pager.run = Some((id, Some(code)));
-            model.due.lists.extend(super::super::model::Pane::LISTS);
+            model.due.lists.extend(Pane::LISTS);
             return;
         }
     }

@@ -255,8 +255,9 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
     }
     let is_same_view =
         model.detail.logs.as_ref().is_some_and(|logs| logs.sources().map(|s| &s.container).eq(ids.iter()));
+    let wanted = model.detail.find_time.take().filter(|(id, _)| ids == [id.clone()]);
     model.detail.logs_of = ids;
-    let commands = match &mut model.detail.logs {
+    let mut commands = match &mut model.detail.logs {
         Some(logs) if is_same_view => logs.resume(),
         _ => {
             let sources = sources.into_iter().map(|s| LogSource { container: s.id, label: s.name }).collect();
@@ -270,6 +271,9 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
             commands
         }
     };
+    if let (Some((_, time)), Some(logs)) = (wanted, &mut model.detail.logs) {
+        commands.extend(logs.find_time(time));
+    }
     out.extend(commands.into_iter().map(Command::Logs));
 }
 

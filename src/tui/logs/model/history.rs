@@ -1,5 +1,7 @@
 //! Older lines on demand: pages read from the engine and put in front. Part of the model.
 
+use std::time::SystemTime;
+
 use super::super::command::{LogsCommand, SourceIdx};
 use super::super::store::Seq;
 use super::{LogsModel, system_time};
@@ -154,6 +156,19 @@ impl LogsModel {
     pub(super) fn go_to_time(&mut self, time_ns: i64) -> Vec<LogsCommand> {
         self.going_to_ns = Some(time_ns);
         self.continue_to_time()
+    }
+
+    /// Goes to the first line of this time or later, as soon as one is held; [`LogsModel::go_on`] tells when lines came.
+    pub fn find_time(&mut self, time: SystemTime) -> Vec<LogsCommand> {
+        self.going_to_ns = time.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_nanos() as i64);
+        self.go_on()
+    }
+
+    /// Looks again for the time that is looked for. While everything held is older, the view stays at the newest line.
+    pub fn go_on(&mut self) -> Vec<LogsCommand> {
+        let Some(time_ns) = self.going_to_ns.filter(|_| self.older.is_none()) else { return Vec::new() };
+        let last = self.store.range().end.checked_sub(1).and_then(|last| self.store.meta(last));
+        if last.is_some_and(|last| last.time_ns >= time_ns) { self.continue_to_time() } else { Vec::new() }
     }
 
     /// Goes to the time looked for when it is held, else reads on toward it.
