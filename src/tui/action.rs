@@ -160,6 +160,22 @@ pub struct Row {
     pub available: fn(&Model) -> Result<(), Unavailable>,
 }
 
+impl Row {
+    /// Whether it can be done now, and why not: the host may be guarded, or not offer it.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn ready(&self, model: &Model) -> Result<(), Unavailable> {
+        if model.is_read_only() && self.action.changes_host() {
+            return Err("this host is read-only here; ctrl-w allows changes");
+        }
+        if model.shows_several_hosts() && self.action.needs_one_host() {
+            return Err("it belongs to one host, and several are shown; H goes to one");
+        }
+        (self.available)(model)
+    }
+}
+
 /// The row of an action in the first of these scopes that has one; the scopes are those of the moment.
 pub fn row_of(action: Action) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.action == action)
@@ -250,6 +266,22 @@ impl Action {
                 | Self::Tag
                 | Self::AddImage
                 | Self::Pull
+                | Self::Push
+        )
+    }
+
+    /// Whether it means a host as such, not one of its containers: a fleet never chooses where something happens.
+    fn needs_one_host(self) -> bool {
+        matches!(
+            self,
+            Self::New
+                | Self::Prune
+                | Self::Tag
+                | Self::AddImage
+                | Self::Pull
+                | Self::Push
+                | Self::SaveImage
+                | Self::SearchRegistry
         )
     }
 }
@@ -298,7 +330,7 @@ rows! {
         Action::Remove, "image.remove", ["x", "del"], 5, "remove", "Remove, after a dialog that says what goes", if has_image;
         Action::Prune, "image.prune", ["X"], 6, "prune", "Remove images without a name that nothing uses";
         Action::ShowTab(Tab::History), "image.history", ["L"], 4, "layers", "Show the layers: what made them and their size", if has_image;
-        Action::SaveImage, "image.save", ["w"], 0, "save", "Write the marked images to an archive", if has_image;
+        Action::SaveImage, "image.save", ["W"], 0, "save", "Write the marked images to an archive", if has_image;
         Action::RawJson, "image.json", ["y"], 0, "json", "Show the inspect answer as JSON text", if has_image;
     }
     Volumes {
@@ -402,7 +434,7 @@ rows! {
         Action::Errors, "errors", [], 0, "errors", "Show the last error again";
         Action::SwitchTheme, "theme", [], 0, "theme", "Choose the colours";
         Action::Hosts, "hosts", ["H"], 0, "hosts", "Switch to another engine: the one inside, a docker context, a socket, tcp or ssh", if can_switch_host;
-        Action::ToggleReadOnly, "read-only", [], 0, "read-only", "Refuse everything that changes something on this host, or allow it again";
+        Action::ToggleReadOnly, "read-only", ["ctrl-w"], 0, "read-only", "Refuse everything that changes something on this host, or allow it again";
         Action::ToggleMouse, "mouse", [], 0, "mouse", "Clicks and wheel for orlop, or for the terminal's own selection";
         Action::Redraw, "redraw", ["ctrl-l"], 0, "redraw", "Paint the whole screen again";
         Action::Refresh, "refresh", ["ctrl-r"], 0, "refresh", "Ask the engine for everything again";
@@ -428,6 +460,29 @@ mod tests {
                 assert!(super::super::keys::Chord::parse(key).is_some(), "{}: key {key}", row.id);
             }
         }
+    }
+
+    /// The key table of the README: a row for each scope, rendered from the table as everything else is.
+    fn readme_rows() -> String {
+        let mut rows = String::from("| where | keys |\n|--|--|\n");
+        let written = |row: &Row| {
+            let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
+            format!("{} {}", keys.join(" "), row.label)
+        };
+        for scope in Scope::ALL {
+            let own = TABLE.iter().filter(|row| row.scope == *scope && !row.keys.is_empty());
+            let cells: Vec<String> = own.map(written).collect();
+            if !cells.is_empty() {
+                rows.push_str(&format!("| {} | {} |\n", scope.title(), cells.join(", ")));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_readme_has_the_keys_of_the_table() {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&readme_rows()), "README.md, Keys: put this there\n\n{}", readme_rows());
     }
 
     #[test]

@@ -146,6 +146,8 @@ pub struct Model {
     pub mouse: Mouse,
 
     pub link: Link,
+    /// How long the engine took to answer a question that costs it nothing.
+    pub latency: Option<Duration>,
     pub info: Option<EngineInfo>,
     pub host_load: Option<HostLoad>,
     /// Percent of all CPUs, newest last.
@@ -233,6 +235,7 @@ impl Model {
             is_colorless: false,
             keymap,
             link: Link::Connecting,
+            latency: None,
             info: None,
             host_load: None,
             host_cpu: Series::new(60, Duration::from_secs(5)),
@@ -266,10 +269,16 @@ impl Model {
         self.host.access == Access::ReadOnly
     }
 
+    /// Whether the rows are those of a fleet.
+    pub fn shows_several_hosts(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.kind == "fleet")
+    }
+
     /// Forgets everything that one engine said; what the user chose about the screen stays.
     pub fn switch_host(&mut self, host: HostEntry) {
         self.host = host;
         self.link = Link::Connecting;
+        self.latency = None;
         self.info = None;
         self.host_load = None;
         self.host_cpu = Series::new(60, Duration::from_secs(5));

@@ -37,6 +37,8 @@ pub enum Msg {
     /// The event stream stands; lists asked for from now on miss nothing.
     Subscribed,
     Event(Event),
+    /// How long the engine took to answer.
+    Latency(std::time::Duration),
     /// The event stream ended or could not be opened; the executor tries again by itself.
     LinkLost {
         error: EngineError,

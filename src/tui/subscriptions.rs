@@ -18,6 +18,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 /// A silent engine is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(5);
+const FIRST_PING: Duration = Duration::from_millis(500);
 const PING_TIME: Duration = Duration::from_secs(3);
 /// Samples are taken this often; one that takes longer is left out of its round.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -50,8 +51,10 @@ async fn listen(engine: &dyn Engine, out: &Outbox, attempt: &mut u32) -> EngineE
         return lost("the screen has gone");
     }
     *attempt = 0;
+    // The first word on the link comes with the first frame's leisure: its lists go before.
+    let mut silence = FIRST_PING;
     loop {
-        match timeout(PING_EVERY, events.next()).await {
+        match timeout(std::mem::replace(&mut silence, PING_EVERY), events.next()).await {
             // Commands run inside containers are nobody's list row.
             Ok(Some(Ok(event))) if event.action.starts_with("exec_") => {}
             Ok(Some(Ok(event))) => {
@@ -61,13 +64,21 @@ async fn listen(engine: &dyn Engine, out: &Outbox, attempt: &mut u32) -> EngineE
             }
             Ok(Some(Err(e))) => return e,
             Ok(None) => return lost("the engine closed the event stream"),
-            Err(_) => match timeout(PING_TIME, engine.system().ping()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(e)) => return e,
-                Err(_) => return lost("the engine does not answer"),
+            Err(_) => match ping(engine).await {
+                Ok(latency) => {
+                    if !out.send(Msg::Latency(latency)).await {
+                        return lost("the screen has gone");
+                    }
+                }
+                Err(e) => return e,
             },
         }
     }
+}
+
+async fn ping(engine: &dyn Engine) -> Result<Duration, EngineError> {
+    let late = || EngineError::new(Class::Unavailable, "", "the engine does not answer");
+    timeout(PING_TIME, engine.system().ping()).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Samples the watched containers once a second, all in one message; sleeps while none is watched.

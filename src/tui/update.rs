@@ -93,7 +93,7 @@ fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
     }
     let scopes = model.scopes();
     match model.keymap.action(&scopes, Chord::from(key)) {
-        Some((_, row)) => match (row.available)(model) {
+        Some((_, row)) => match row.ready(model) {
             Ok(()) => perform(model, row.action),
             Err(reason) => {
                 say(model, Tone::Warning, format!("{}: {reason}", row.label));

@@ -1,6 +1,8 @@
 //! The model as cells: [`view`] paints everything. A plain function of the model, called by the event loop and by tests.
 //! It costs what is on screen, never what is in the model.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
@@ -67,6 +69,10 @@ fn paint(model: &Model, areas: &Areas, buf: &mut Buffer) -> Option<Position> {
     layer.or(typing).or(cursor).filter(|_| layer.is_some() || model.layers.is_empty())
 }
 
+/// From here on a link's latency stands in the header; from there on it is a warning.
+const FELT_LATENCY: Duration = Duration::from_millis(5);
+const SLOW_LATENCY: Duration = Duration::from_millis(300);
+
 // ---- header ------------------------------------------------------------------------------------------------------------------------
 
 fn header(model: &Model, area: Rect, buf: &mut Buffer) {
@@ -76,6 +82,17 @@ fn header(model: &Model, area: Rect, buf: &mut Buffer) {
     let mut spans = vec![Span::styled(" orlop", theme.accent.add_modifier(ratatui::style::Modifier::BOLD))];
     spans.push(Span::raw("  "));
     spans.push(Span::styled(text::sanitise(&model.host.name).into_owned(), host_style(model)));
+    match &model.link {
+        Link::Connecting => spans.push(Span::styled("  connecting…", theme.busy)),
+        Link::Down { .. } => spans.push(Span::styled("  away", theme.error)),
+        // A link that nobody can feel is not worth a word.
+        Link::Up => {
+            if let Some(latency) = model.latency.filter(|latency| *latency >= FELT_LATENCY) {
+                let style = if latency >= SLOW_LATENCY { theme.warn } else { theme.dim };
+                spans.push(Span::styled(format!("  {} ms", latency.as_millis()), style));
+            }
+        }
+    }
     if model.is_read_only() {
         spans.push(Span::styled("  read-only", theme.warn));
     }
@@ -548,7 +565,7 @@ fn hints(model: &Model, area: Rect, buf: &mut Buffer) {
     let width_of = |row: &super::action::Row, key: &str| (text::width(key) + text::width(row.label) + 3) as u16;
     let shown = |row: &&super::action::Row| {
         let key = model.keymap.shown_key(&scopes, row.action)?;
-        (row.available)(model).ok()?;
+        row.ready(model).ok()?;
         Some(key.to_string())
     };
     let reserved: u16 = last.iter().filter_map(|row| shown(row).map(|key| width_of(row, &key))).sum();

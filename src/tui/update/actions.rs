@@ -15,7 +15,7 @@ use super::{ask, commands, data, forms, jobs, layers, motion, say, sessions};
 /// Does an action. Availability has been checked by the caller.
 pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
     if model.is_read_only() && action.changes_host() {
-        say(model, Tone::Warning, format!("{} is read-only here; :read-only allows changes", model.host.name));
+        say(model, Tone::Warning, format!("{} is read-only here; ctrl-w allows changes", model.host.name));
         return Vec::new();
     }
     match action {

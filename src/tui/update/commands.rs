@@ -73,7 +73,7 @@ fn actions(model: &Model) -> Vec<PaletteItem> {
     let scopes = model.scopes();
     let mut items = Vec::new();
     for row in TABLE.iter().filter(|row| scopes.contains(&row.scope) && !row.id.starts_with("move.")) {
-        let unavailable = (row.available)(model).err();
+        let unavailable = row.ready(model).err();
         let key = model.keymap.shown_key(&scopes, row.action).map(|chord| chord.to_string()).unwrap_or_default();
         items.push(PaletteItem {
             label: row.doc.to_owned(),

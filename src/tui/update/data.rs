@@ -62,6 +62,13 @@ pub(super) fn take(model: &mut Model, msg: Msg) -> Vec<Command> {
         }
         Msg::HostLoad(answer) => host_load(model, answer),
         Msg::Subscribed => return subscribed(model),
+        Msg::Latency(latency) => {
+            // A number that jitters is no news.
+            let is_news = model.latency.is_none_or(|known| known.abs_diff(latency) > known / 4);
+            if is_news {
+                model.latency = Some(latency);
+            }
+        }
         Msg::Event(event) => event_came(model, &event),
         Msg::LinkLost { error, attempt } => link_lost(model, error, attempt),
         Msg::Samples(samples) => {

@@ -416,7 +416,7 @@ fn help_items(model: &Model, scopes: &[Scope], wanted: &str) -> Vec<HelpItem> {
                     action: row.action,
                     keys,
                     doc: row.doc,
-                    unavailable: (row.available)(model).err(),
+                    unavailable: row.ready(model).err(),
                 });
             }
         }
