@@ -4,6 +4,7 @@
 #[path = "pty/driver.rs"]
 mod driver;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driver::{Setup, Tty};
@@ -44,6 +45,43 @@ fn signals_give_the_terminal_back() {
         tty.signal(signal);
         check_restored(&mut tty, code);
     }
+}
+
+/// Names a file; while it exists, the clock of the screen panics.
+const BREAKS: &str = "ORLOP_TEST_BREAKS";
+
+/// The other side of `a_panic_gives_the_terminal_back`: does nothing unless started by it.
+#[test]
+fn a_screen_whose_clock_breaks() {
+    let Some(file) = std::env::var_os(BREAKS).map(std::path::PathBuf::from) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let engine = Arc::new(orlop::engine::fake::Fake::demo());
+    let mut options = orlop::tui::TuiOptions::new(engine, orlop::engine::HostEntry::default());
+    options.clock = Arc::new(move || {
+        assert!(!file.exists(), "the clock broke");
+        std::time::SystemTime::now()
+    });
+    runtime.block_on(orlop::tui::run(options)).unwrap();
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("now");
+    let own = std::env::current_exe().unwrap().to_string_lossy().into_owned();
+    let words = [&own, "--exact", "a_screen_whose_clock_breaks", "--nocapture"].map(ToString::to_string).to_vec();
+    let mut tty = Setup::new(words).env(BREAKS, &file.to_string_lossy()).start(120, 40);
+    tty.wait_for("web-1");
+    std::fs::write(&file, "").unwrap();
+    tty.write("j");
+    assert_eq!(tty.wait_exit(), 101);
+    let tail = tty.tail(4000);
+    let given_back = tail.rfind(GIVEN_BACK[0]).expect("the screen is left");
+    assert!(tail[given_back..].contains("the clock broke"), "the message comes after the screen: {tail:?}");
+    for order in GIVEN_BACK {
+        assert!(tail.contains(order), "{order:?} is missing: {tail:?}");
+    }
+    assert_eq!(tty.modes(), tty.first_modes(), "the line discipline is not as it was");
 }
 
 #[test]

@@ -707,3 +707,109 @@ async fn the_files_of_each_layer_can_be_looked_through() {
     person.press("h").await;
     assert_eq!(person.screen.model().focus, orlop::tui::model::Pane::Images);
 }
+
+#[tokio::test]
+async fn a_slow_link_never_holds_up_a_key() {
+    let mut person = Person::scripted().await;
+    let name_of = |person: &Person| person.screen.model().containers.selected().map(|row| row.name.clone());
+    // Nothing is answered any more: the fake's clock stands still.
+    person.fake.set_latency(Duration::from_secs(3600));
+    let before = name_of(&person);
+    person.screen.type_on(b"j");
+    assert_ne!(name_of(&person), before);
+    person.screen.type_on(b"i");
+    person.sees("loading…");
+    person.screen.type_on(b"h2");
+    assert_eq!(person.screen.model().focus, orlop::tui::model::Pane::Images);
+    person.screen.type_on(b"x");
+    person.sees("Layers that no other image uses are deleted.");
+    person.screen.type_on(b"\x1b");
+    person.misses("Layers that no other image uses are deleted.");
+    person.screen.type_on(b"1/");
+    person.screen.type_on(b"web");
+    person.sees("of 16");
+    person.screen.type_on(b"\r");
+    person.screen.type_on(b"s");
+    person.sees("stopping web");
+    person.screen.type_on(b"?");
+    person.sees("Keys here");
+}
+
+#[tokio::test]
+async fn a_link_that_can_be_felt_is_told_in_the_header() {
+    let mut person = Person::scripted().await;
+    person.misses(" ms ");
+    person.screen.hear_latency(Duration::from_millis(210));
+    person.sees("test  210 ms");
+    person.screen.hear_latency(Duration::from_millis(211));
+    person.sees("test  210 ms");
+    person.screen.hear_latency(Duration::from_millis(1));
+    person.misses(" ms ");
+}
+
+#[tokio::test]
+async fn every_list_has_its_orders() {
+    let mut person = Person::scripted().await;
+    let names =
+        |person: &Person| -> Vec<u64> { person.screen.model().images.visible().map(|row| row.it.size_bytes).collect() };
+    let by_name = names(&person);
+    person.press("2 o l").await;
+    let mut largest = by_name.clone();
+    largest.sort_by_key(|size| std::cmp::Reverse(*size));
+    assert_eq!(names(&person), largest);
+    assert_ne!(by_name, largest, "the script has images that tell the orders apart");
+    person.press("3 o u 4 o d").await;
+    let orders = person.screen.model().orders;
+    assert_eq!((orders.volumes.title(), orders.networks.title()), ("unused first", "driver"));
+}
+
+#[tokio::test]
+async fn the_files_of_the_layers_are_searched() {
+    let mut person = Person::scripted().await;
+    person.press("2 L /").await;
+    person.write(".pem").await;
+    person.sees("certs.pem");
+    person.press("Enter n").await;
+    person.sees("2 of 2 with .pem");
+    person.press("N").await;
+    person.sees("1 of 2 with .pem");
+    person.press("Esc").await;
+    person.misses("with .pem");
+}
+
+#[tokio::test]
+async fn a_prune_names_what_goes_and_follows_its_switch() {
+    let mut person = Person::scripted().await;
+    person.press("2 X").await;
+    let before = person.screen.text();
+    person.press("a").await;
+    let after = person.screen.text();
+    assert_ne!(before, after);
+    let used = person.screen.model().images.all().iter().find(|row| row.n_users > 0).map(|row| row.handle.clone());
+    let dialog: String = after.lines().skip_while(|line| !line.contains("Prune images")).collect();
+    let dialog = dialog.split("[x] a").next().unwrap();
+    assert!(used.as_deref().is_some_and(|used| !dialog.contains(&format!(" {used} "))), "{after}");
+}
+
+#[tokio::test]
+async fn what_a_guarded_host_refuses_says_so() {
+    let mut person = Person::scripted().await;
+    person.press("ctrl-w").await;
+    person.sees("read-only");
+    person.press("s").await;
+    person.sees("read-only here");
+    person.press("?").await;
+    person.sees("ctrl-w allows changes");
+    person.press("Esc ctrl-w").await;
+    person.sees("changes are allowed");
+}
+
+#[tokio::test]
+async fn the_run_before_is_found_in_the_log() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.press("p").await;
+    let model = person.screen.model();
+    assert_eq!(model.tab(), orlop::tui::model::Tab::Logs);
+    assert!(model.detail.find_time.is_none() && model.detail.logs.is_some());
+}

@@ -13,12 +13,15 @@ use super::app::App;
 use super::input::Parser;
 use super::msg::{Command, Msg};
 use super::screen::Screen;
+use super::settings::Motion;
 use super::terminal::Terminal;
 
 /// At least this long from one frame to the next when nobody typed: 30 a second.
 const FRAME: Duration = Duration::from_millis(33);
 /// The same while the line is slow: the terminal had not taken the last frame at once.
 const SLOW_FRAME: Duration = Duration::from_millis(150);
+/// The same for whoever asked for little motion; keys are answered at once all the same.
+const CALM_FRAME: Duration = Duration::from_millis(1000);
 /// Messages taken in one turn before the screen gets its chance.
 const BUDGET: usize = 128;
 /// The first frame waits this long for the lists, so that it is worth looking at and painted once; no longer, whatever the engine does.
@@ -266,7 +269,11 @@ impl Loop {
         let wanted = logs
             .filter(|_| !self.app.model.detail.logs_of.is_empty())
             .map_or(FRAME, super::logs::LogsModel::frame_interval);
-        if self.is_slow { wanted.max(SLOW_FRAME) } else { wanted.max(FRAME) }
+        let calm = match self.app.model.settings.motion {
+            Motion::Full => FRAME,
+            Motion::Reduced => CALM_FRAME,
+        };
+        if self.is_slow { wanted.max(SLOW_FRAME).max(calm) } else { wanted.max(calm) }
     }
 
     fn may_draw(&self) -> bool {

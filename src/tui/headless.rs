@@ -53,6 +53,12 @@ impl Headless {
         }
     }
 
+    /// As if the engine had been asked how far away it is.
+    pub fn hear_latency(&mut self, latency: Duration) {
+        self.app.take(Msg::Latency(latency));
+        self.app.settle();
+    }
+
     pub fn resize(&mut self, cols: u16, rows: u16) {
         self.app.take(Msg::Resize(cols, rows));
         self.app.settle();

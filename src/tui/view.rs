@@ -12,6 +12,7 @@ use super::action::{Action, TABLE};
 use super::layout::{Areas, Frame, Layout, PaneArea, WIDE};
 use super::model::news::Tone;
 use super::model::{Link, Model, Pane, Tab, Zoom};
+use super::settings::Motion;
 use super::theme::Theme;
 use super::widgets::{clear, frame, put, put_line, put_right};
 use super::{charts, modals, pages, text, units};
@@ -185,7 +186,9 @@ fn header_right(model: &Model, width: u16, buf: &mut Buffer, y: u16) -> u16 {
         x = x.saturating_sub(18);
         put(buf, x, y, 4, "cpu ", theme.dim);
         put(buf, x + 4, y, 4, &shown, hot(theme, value / 100.0));
-        charts::sparkline(&model.host_cpu, 100.0, Rect::new(x + 9, y, 6, 1), buf, theme);
+        if model.settings.motion == Motion::Full {
+            charts::sparkline(&model.host_cpu, 100.0, Rect::new(x + 9, y, 6, 1), buf, theme);
+        }
     }
     width - x
 }

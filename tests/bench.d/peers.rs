@@ -150,6 +150,11 @@ impl Bench {
         interleave(usize::from(n > 1), n, &mut all)
     }
 
+    /// The daemon of docker, when there is one.
+    pub fn docker_pid(&self) -> Option<u32> {
+        self.dockerd.as_ref().map(Child::id)
+    }
+
     /// Runs something with every engine, counted for nobody's row.
     pub fn each(&self, work: impl Fn(Engine)) {
         for engine in &self.engines {

@@ -13,6 +13,7 @@ mod peers;
 mod registry;
 mod runtime;
 mod screen;
+mod screens;
 mod table;
 mod tool;
 
@@ -40,15 +41,18 @@ const ROWS: &[(&str, Row)] = &[
     ("images", registry::images),
     ("screen", |bench| screen::screen(bench, 62)),
     ("screen-many", |bench| screen::screen(bench, 502)),
+    ("screens", |bench| screens::screens(bench, 62)),
+    ("screens-many", |bench| screens::screens(bench, 500)),
     ("ps", engine::ps),
 ];
 
 /// Rows that need the daemons.
-const WITH_PEERS: &[&str] = &["run", "exec", "stop", "starts", "ps", "memory", "logs", "follow", "load", "images"];
+const WITH_PEERS: &[&str] =
+    &["run", "exec", "stop", "starts", "ps", "memory", "logs", "follow", "load", "images", "screens", "screens-many"];
 /// Rows of the runtimes.
 const WITH_RUNTIMES: &[&str] = &["runtime", "runtime-seccomp", "runtime-exec", "runtime-cycle", "rss"];
 /// Rows that are done only when asked for, or with `--full`.
-const LONG: &[&str] = &["screen-many"];
+const LONG: &[&str] = &["screen-many", "screens", "screens-many"];
 
 const HELP: &str = "tests/bench [ROW…] [options]
   --n N            samples of an engine's row (10); a runtime's row has five times as many

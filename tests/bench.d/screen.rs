@@ -1,5 +1,5 @@
 //! The screen on the embedded engine, on a real pseudo-terminal of 120x40: how soon it is there, how soon it answers, what it costs at rest
-//! and under a flood of lines. Peers of the screen are not driven here: each needs its own daemon, keys and patience.
+//! and under a flood of lines. Its peers are driven by `screens`, on dockerd.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -150,7 +150,7 @@ fn keys(report: &mut Report<'_>, tty: &mut Tty) {
 fn idle(report: &mut Report<'_>, tty: &mut Tty) {
     tty.pump(Duration::from_secs(2));
     let (bytes, wakes) = (tty.n_bytes(), wake_ups(tty.pid()));
-    let cpu = cpu_share(report.bench, || tty.pump(IDLE));
+    let cpu = cpu_share(report.bench, WHO, || tty.pump(IDLE));
     let seconds = IDLE.as_secs_f64();
     report.say(&format!("idle CPU with live stats of {N_RUNNING}"), "%", cpu);
     report.say("idle bytes to the terminal", "bytes/s", (tty.n_bytes() - bytes) as f64 / seconds);
@@ -158,16 +158,16 @@ fn idle(report: &mut Report<'_>, tty: &mut Tty) {
     report.say("memory at rest, RSS", "MiB", memory_mib(tty.pid(), Kind::Rss));
 }
 
-/// Percent of one CPU that the screen used during `work`.
-fn cpu_share(bench: &Bench, work: impl FnOnce()) -> f64 {
-    let (start, before) = (Instant::now(), bench.meter.cpu(WHO));
+/// Percent of one CPU that a contender used during `work`.
+pub fn cpu_share(bench: &Bench, who: &str, work: impl FnOnce()) -> f64 {
+    let (start, before) = (Instant::now(), bench.meter.cpu(who));
     work();
-    let used = bench.meter.cpu(WHO).saturating_sub(before);
+    let used = bench.meter.cpu(who).saturating_sub(before);
     used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0
 }
 
 /// Voluntary switches of all threads so far.
-fn wake_ups(pid: u32) -> u64 {
+pub fn wake_ups(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of_task = |task: fs::DirEntry| -> Option<u64> {
         let text = fs::read_to_string(task.path().join("status")).ok()?;
@@ -189,7 +189,7 @@ fn flood(report: &mut Report<'_>) {
     report.with = "screen, logs of 100k lines/s".to_owned();
     let mut lags = Vec::new();
     let bytes = tty.n_bytes();
-    let cpu = cpu_share(report.bench, || {
+    let cpu = cpu_share(report.bench, WHO, || {
         for _ in 0..50 {
             tty.pump(Duration::from_millis(200));
             lags.extend(lag_ms(&tty.screen()));
@@ -215,7 +215,7 @@ fn flood(report: &mut Report<'_>) {
 }
 
 /// How old the newest line on the screen is, by the time written in it.
-fn lag_ms(screen: &str) -> Option<f64> {
+pub fn lag_ms(screen: &str) -> Option<f64> {
     let times = screen.split(" t=").skip(1).filter_map(|rest| rest.get(..13)?.parse::<u64>().ok());
     times.max().map(|newest| tool::now_ms().saturating_sub(newest) as f64)
 }

@@ -14,6 +14,9 @@ pub fn run(args: &[String]) -> bool {
         [word, rate, seconds] if word == "--emit" => {
             emit(rate.parse().expect("lines a second"), seconds.parse().expect("seconds"));
         }
+        [word, n, seconds] if word == "--burst" => {
+            burst(n.parse().expect("lines"), seconds.parse().expect("seconds"));
+        }
         [word] if word == "--polite" => wait_for_term(),
         _ => return false,
     }
@@ -45,6 +48,15 @@ fn emit(rate: u64, seconds: u64) {
         }
         out.flush().expect("somebody reads");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// So many lines within two seconds, then four of silence, again and again.
+fn burst(n_lines: u64, seconds: u64) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(seconds) {
+        emit(n_lines / 2, 2);
+        std::thread::sleep(Duration::from_secs(4));
     }
 }
 

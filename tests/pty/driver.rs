@@ -118,6 +118,11 @@ impl Tty {
         }
     }
 
+    /// Takes in what comes first, if something does before the deadline.
+    pub(crate) fn pump_once(&mut self, deadline: Instant) {
+        self.read_until(deadline);
+    }
+
     /// One read, if there is something before the deadline.
     fn read_until(&mut self, deadline: Instant) {
         let Some(master) = &mut self.master else { return };
@@ -156,9 +161,17 @@ impl Tty {
 
     /// Reads until what `look` sees is another thing than before; how long that took. `None` when it never was.
     pub(crate) fn wait_change<T: PartialEq>(&mut self, look: impl Fn(&vt100::Screen) -> T) -> Option<Duration> {
+        self.wait_change_within(PATIENCE, look)
+    }
+
+    pub(crate) fn wait_change_within<T: PartialEq>(
+        &mut self,
+        patience: Duration,
+        look: impl Fn(&vt100::Screen) -> T,
+    ) -> Option<Duration> {
         let (start, before) = (Instant::now(), look(self.emulator.screen()));
-        while start.elapsed() < PATIENCE {
-            self.read_until(start + PATIENCE);
+        while start.elapsed() < patience {
+            self.read_until(start + patience);
             if look(self.emulator.screen()) != before {
                 return Some(start.elapsed());
             }
