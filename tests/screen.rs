@@ -587,7 +587,7 @@ async fn one_goes_to_another_host_and_back() {
     assert!(there.lines().next().unwrap().contains("prod  read-only"), "{there}");
     // What changes something is refused there, by key and by line; what looks is not.
     person.press("n").await;
-    person.screen.wait_for("prod is read-only").await;
+    person.screen.wait_for("this host is read-only").await;
     person.press(":").await;
     person.write("volume create x").await;
     person.press("Enter").await;
@@ -768,11 +768,14 @@ async fn the_files_of_the_layers_are_searched() {
     let mut person = Person::scripted().await;
     person.press("2 L /").await;
     person.write(".pem").await;
-    person.sees("certs.pem");
-    person.press("Enter n").await;
-    person.sees("2 of 2 with .pem");
-    person.press("N").await;
-    person.sees("1 of 2 with .pem");
+    person.press("Enter").await;
+    for text in ["1 of 3 with .pem", "certs.pem"] {
+        person.sees(text);
+    }
+    person.press("n").await;
+    person.sees("2 of 3 with .pem");
+    person.press("N N").await;
+    person.sees("3 of 3 with .pem");
     person.press("Esc").await;
     person.misses("with .pem");
 }

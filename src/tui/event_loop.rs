@@ -22,6 +22,8 @@ const FRAME: Duration = Duration::from_millis(33);
 const SLOW_FRAME: Duration = Duration::from_millis(150);
 /// The same for whoever asked for little motion; keys are answered at once all the same.
 const CALM_FRAME: Duration = Duration::from_millis(1000);
+/// After the first frame has stood so long, the memory that the start needed is given back.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Messages taken in one turn before the screen gets its chance.
 const BUDGET: usize = 128;
 /// The first frame waits this long for the lists, so that it is worth looking at and painted once; no longer, whatever the engine does.
@@ -98,6 +100,8 @@ struct Loop {
     drawn_at: Instant,
     /// Until then the first frame may wait; `None` once it is painted.
     first_by: Option<Instant>,
+    /// When what the start needed is given back.
+    trim_at: Option<Instant>,
     /// The terminal did not take the last frame at once.
     is_slow: bool,
     esc_at: Option<Instant>,
@@ -116,6 +120,7 @@ pub(super) async fn run(app: App, terminal: Terminal, screen: Screen) -> io::Res
         is_urgent: true,
         drawn_at: now,
         first_by: Some(now + FIRST_FRAME),
+        trim_at: None,
         is_slow: false,
         esc_at: None,
     };
@@ -215,6 +220,10 @@ impl Loop {
             self.parser.flush(&mut inputs);
             self.press(inputs);
         }
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            crate::sys::memory::trim();
+        }
         if self.app.model.wake_at.is_some_and(|at| at <= now) {
             self.is_dirty = true;
             self.app.take(Msg::Tick);
@@ -289,7 +298,7 @@ impl Loop {
             return self.first_by;
         }
         let frame = (self.is_dirty && self.terminal.is_clear()).then(|| self.drawn_at + self.frame_time());
-        [frame, self.esc_at, self.app.model.wake_at].into_iter().flatten().min()
+        [frame, self.esc_at, self.trim_at, self.app.model.wake_at].into_iter().flatten().min()
     }
 
     fn draw(&mut self) -> io::Result<()> {
@@ -303,8 +312,10 @@ impl Loop {
         self.is_slow = !self.terminal.is_clear();
         self.is_dirty = false;
         self.is_urgent = false;
-        self.first_by = None;
         self.drawn_at = Instant::now();
+        if self.first_by.take().is_some() {
+            self.trim_at = Some(self.drawn_at + SETTLED);
+        }
         self.app.painted();
         Ok(())
     }
