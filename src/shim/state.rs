@@ -140,8 +140,10 @@ impl ProcessRef {
 
 /// This boot of the host (man 4 random); `None` where /proc does not tell.
 pub fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned())
+    // No process outlives its boot, and a list asks once for each container.
+    static OWN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let read = || Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned());
+    OWN.get_or_init(read).clone()
 }
 
 /// The state letter of a process, and which one it is.

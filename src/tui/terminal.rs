@@ -93,8 +93,9 @@ impl Terminal {
         if !std::mem::take(&mut self.is_entered) {
             return;
         }
-        if let Ok(mut taken) = TAKEN.lock() {
-            *taken = None;
+        // The panic hook may have been here before: its message stands on the terminal now.
+        if TAKEN.lock().is_ok_and(|mut taken| taken.take().is_none()) {
+            return;
         }
         // What is left of a frame is worthless now, but a cut escape sequence must not swallow ours: CAN ends it.
         let rest = if self.unsent.is_empty() { LEAVE.to_owned() } else { format!("\x18{LEAVE}") };
