@@ -769,11 +769,11 @@ async fn the_files_of_the_layers_are_searched() {
     person.press("2 L /").await;
     person.write(".pem").await;
     person.press("Enter").await;
-    for text in ["1 of 3 with .pem", "certs.pem"] {
+    person.sees("1 of 3 with .pem");
+    person.press("n").await;
+    for text in ["2 of 3 with .pem", "certs.pem"] {
         person.sees(text);
     }
-    person.press("n").await;
-    person.sees("2 of 3 with .pem");
     person.press("N N").await;
     person.sees("3 of 3 with .pem");
     person.press("Esc").await;
