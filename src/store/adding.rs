@@ -28,7 +28,7 @@ use crate::oci::reference::Reference;
 use crate::stdx::ids::Digest;
 use crate::stdx::lock::FileLock;
 use crate::stdx::tree::ScratchDir;
-use crate::sys::xattr;
+use crate::sys::{fs as sysfs, xattr};
 
 /// An operation that adds images.
 pub(super) struct Adding<'a> {
@@ -53,6 +53,8 @@ impl<'a> Adding<'a> {
         let tmp = store.tmp();
         let keep = store.keep_content()?;
         let scratch = ScratchDir::new(&tmp).at("make a directory in", &tmp)?;
+        // Only a hint: where it is unknown, layers are placed as the file system likes.
+        let _ = File::open(scratch.path()).and_then(sysfs::spread_subdirectories);
         Ok(Adding { store, budget: Budget::of(&tmp)?, scratch, _keep: keep })
     }
 

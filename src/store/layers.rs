@@ -23,7 +23,7 @@ use super::recipe::{self, Replaced};
 use super::{Result, Store};
 use crate::engine::progress::{Progress, Step};
 use crate::oci::image::Descriptor;
-use crate::stdx::ids::{Digest, Hasher};
+use crate::stdx::ids::{Digest, Hasher, Id};
 
 const RECORD_VERSION: u32 = 1;
 /// One piece in the queue; it stays in the processor's cache between hashing and writing.
@@ -114,7 +114,8 @@ impl Workshop<'_> {
     }
 
     fn unpack_packed(&self, job: &Job<'_>, mut input: &mut dyn Read, packed: Packed<'_>) -> Result<Fresh> {
-        let dir = self.scratch.join(format!("layer-{}", job.n));
+        // The name decides on the place on the disk; see `spread_subdirectories`.
+        let dir = self.scratch.join(format!("layer-{}-{}", job.n, Id::random().short()));
         for path in [dir.clone(), dir.join("fs"), dir.join("kept")] {
             fs::create_dir(&path).at("make the directory", &path)?;
         }

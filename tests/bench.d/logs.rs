@@ -5,7 +5,7 @@ use std::io::{BufWriter, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::measure::{Series, ms, output, percentile, run};
+use super::measure::{ms, percentile, run};
 use super::peers::{Bench, Engine};
 use super::table::Line;
 
@@ -127,84 +127,4 @@ fn writer_alone(bench: &Bench, emit: [&str; 4]) -> f64 {
         start.elapsed()
     });
     sample.cpu.as_secs_f64()
-}
-
-/// Loads an archive of about 500 MB in several layers, made from this machine's own files.
-pub fn load(bench: &mut Bench) {
-    let archive = bench.path("big.tar");
-    make_archive(bench, &archive, 5, 102 << 20);
-    let size = fs::metadata(&archive).map_or(0, |meta| meta.len()) >> 20;
-    let n = (bench.options.n / 5).clamp(1, 5);
-    let series: Vec<Series> = bench.contest(n, |engine| {
-        // What an earlier contender left to be written is not to be this one's burden.
-        let _ = Command::new("sync").arg("-f").arg(&archive).status();
-        let wall = run(bench.command(engine).args(["load", "-i"]).arg(&archive));
-        run(bench.command(engine).args(["rmi", "-f", "big:1"]));
-        wall
-    });
-    bench.table.times(&format!("`load` of an image of {size} MiB (CPU with its removal)"), &series);
-    let _ = fs::remove_file(&archive);
-}
-
-/// Layers of about so many bytes from /usr, in the form `docker save` writes; always the same ones.
-pub fn make_archive(bench: &Bench, archive: &std::path::Path, n_layers: usize, layer_bytes: u64) {
-    let dir = bench.path("archive");
-    fs::create_dir_all(&dir).expect("a directory");
-    let files = output(Command::new("find").args([
-        "/usr/lib",
-        "/usr/share",
-        "/usr/bin",
-        "-xdev",
-        "-type",
-        "f",
-        "-size",
-        "-20M",
-    ]));
-    let mut layers = Vec::new();
-    let mut list = String::new();
-    let mut bytes = 0;
-    for file in files.lines() {
-        bytes += fs::metadata(file).map_or(0, |meta| meta.len());
-        list.push_str(file);
-        list.push('\n');
-        if bytes > layer_bytes {
-            layers.push(make_layer(&dir, layers.len(), &list));
-            list.clear();
-            bytes = 0;
-        }
-        if layers.len() == n_layers {
-            break;
-        }
-    }
-    let diff_ids: Vec<_> = layers.iter().map(|(_, digest)| format!("sha256:{digest}")).collect();
-    let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z", "config": { "Cmd": ["/bin/true"] },
-        "history": diff_ids.iter().map(|id| serde_json::json!({ "created_by": format!("layer {id}") })).collect::<Vec<_>>(),
-        "rootfs": { "type": "layers", "diff_ids": diff_ids },
-    });
-    fs::write(dir.join("config.json"), config.to_string()).expect("written");
-    let manifest = serde_json::json!([{
-        "Config": "config.json", "RepoTags": ["big:1"], "Layers": layers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
-    }]);
-    fs::write(dir.join("manifest.json"), manifest.to_string()).expect("written");
-    output(Command::new("tar").arg("-C").arg(&dir).arg("-cf").arg(archive).arg("."));
-    let _ = fs::remove_dir_all(&dir);
-}
-
-fn make_layer(dir: &std::path::Path, index: usize, list: &str) -> (String, String) {
-    let name = format!("layer{index}.tar");
-    let names = dir.join("names");
-    fs::write(&names, list).expect("written");
-    output(
-        Command::new("tar")
-            .arg("-cf")
-            .arg(dir.join(&name))
-            .arg("-T")
-            .arg(&names)
-            .arg("--absolute-names")
-            .arg("--transform=s,^/,,"),
-    );
-    fs::remove_file(&names).expect("removed");
-    let digest = output(Command::new("sha256sum").arg(dir.join(&name)));
-    (name, digest.split_whitespace().next().unwrap_or_default().to_owned())
 }

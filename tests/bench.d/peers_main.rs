@@ -2,6 +2,7 @@
 //! Started by `tests/bench`. It asserts no time; it fails only when something it measures fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
+mod archive;
 #[path = "../pty/driver.rs"]
 mod driver;
 mod engine;
@@ -37,7 +38,7 @@ const ROWS: &[(&str, Row)] = &[
     ("memory", memory::supervisors),
     ("logs", logs::logs),
     ("follow", logs::follow),
-    ("load", logs::load),
+    ("load", registry::load),
     ("images", registry::images),
     ("screen", |bench| screen::screen(bench, 62)),
     ("screen-many", |bench| screen::screen(bench, 502)),
