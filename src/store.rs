@@ -45,6 +45,7 @@ mod listing;
 mod load;
 mod merged;
 mod pack;
+mod packing;
 mod partial;
 mod pull;
 mod push;

@@ -1,6 +1,7 @@
 //! Progress. Of load, import and from-host: one line a part, redrawn in place on a terminal, silent otherwise. Of pull and push: docker's
 //! words, redrawn in place on a terminal, a line for each change otherwise.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,10 @@ use crate::stdx::human;
 const PACE: Duration = Duration::from_millis(80);
 /// Lines kept in place; parts beyond share the last one.
 const MAX_PARTS: usize = 16;
+/// Over which span speed is told.
+const SPEED_SPAN: Duration = Duration::from_secs(4);
+/// A bar of fewer columns says nothing.
+const MIN_BAR: usize = 8;
 
 /// Draws steps, or not.
 pub struct Meter(Option<Arc<Mutex<Drawing>>>);
@@ -91,6 +96,7 @@ pub struct Ledger {
     is_tty: bool,
     shared: Arc<Mutex<Entries>>,
     n_drawn: usize,
+    pace: Speed,
 }
 
 #[derive(Default)]
@@ -101,9 +107,16 @@ struct Entries {
     is_changed: bool,
 }
 
+/// Whether the work goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Over,
+}
+
 impl Ledger {
     pub fn new(is_tty: bool) -> Self {
-        Self { is_tty, shared: Arc::default(), n_drawn: 0 }
+        Self { is_tty, shared: Arc::default(), n_drawn: 0, pace: Speed::default() }
     }
 
     /// Where the engine reports to; only notes.
@@ -123,34 +136,130 @@ impl Ledger {
             tokio::select! {
                 biased;
                 done = &mut *work => {
-                    self.show(out);
+                    self.show(out, Stage::Over);
                     return done;
                 }
-                _ = tick.tick() => self.show(out),
+                _ = tick.tick() => self.show(out, Stage::Running),
             }
         }
     }
 
     /// Output that went away must not stop the work.
-    fn show(&mut self, out: &mut (dyn Write + Send + Sync)) {
+    fn show(&mut self, out: &mut (dyn Write + Send + Sync), stage: Stage) {
         let mut entries = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::take(&mut entries.is_changed) {
+        let is_changed = std::mem::take(&mut entries.is_changed);
+        if !is_changed && (stage == Stage::Running || self.n_drawn == 0) {
             return;
         }
         let said = std::mem::take(&mut entries.said);
         let mut text = String::new();
         if self.is_tty {
+            let size = super::terminal::size().map_or((24, 80), |size| (size.rows, size.cols));
+            self.pace.note(Totals::of(&entries.parts).moved_bytes, Instant::now());
+            let lines = frame(&entries.parts, size, stage, &self.pace);
             if self.n_drawn > 0 {
                 text.push_str(&format!("\x1b[{}A", self.n_drawn));
             }
-            entries.parts.iter().for_each(|part| text.push_str(&format!("\r{}\x1b[K\n", docker_line(part))));
-            self.n_drawn = entries.parts.len();
+            lines.iter().for_each(|line| text.push_str(&format!("\r{line}\x1b[K\n")));
+            if lines.len() < self.n_drawn {
+                text.push_str("\x1b[J");
+            }
+            self.n_drawn = lines.len();
         } else {
             said.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         }
         drop(entries);
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
+}
+
+/// How fast bytes came over the last seconds.
+#[derive(Default)]
+struct Speed(VecDeque<(Instant, u64)>);
+
+impl Speed {
+    fn note(&mut self, bytes: u64, now: Instant) {
+        self.0.push_back((now, bytes));
+        while self.0.len() > 2 && self.0.front().is_some_and(|(at, _)| now - *at > SPEED_SPAN) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Bytes a second; `None` while nothing moves.
+    fn get(&self) -> Option<f64> {
+        let ((first, from), (last, to)) = (self.0.front()?, self.0.back()?);
+        let seconds = (*last - *first).as_secs_f64();
+        (to > from && seconds > 0.2).then(|| (to - from) as f64 / seconds)
+    }
+}
+
+/// All parts together. What was here already is no work and is not counted in bytes.
+#[derive(Default)]
+struct Totals {
+    n_over: usize,
+    moved_bytes: u64,
+    all_bytes: u64,
+}
+
+impl Totals {
+    fn of(parts: &[Step]) -> Self {
+        let mut it = Self::default();
+        for part in parts {
+            it.n_over += usize::from(is_over(part.verb));
+            if !matches!(part.verb, "present" | "exists" | "mounted") {
+                let total = part.total_bytes.unwrap_or(0);
+                it.all_bytes += total;
+                it.moved_bytes += part.done_bytes.min(total);
+            }
+        }
+        it
+    }
+}
+
+fn is_over(verb: &str) -> bool {
+    matches!(verb, "present" | "done" | "exists" | "mounted" | "pushed")
+}
+
+fn moves(verb: &str) -> bool {
+    matches!(verb, "verifying" | "fetching" | "extracting" | "compressing" | "pushing")
+}
+
+/// What is to be seen: every part where they fit, else those that move and how many there are of the others; all of them in the end.
+fn frame(parts: &[Step], (rows, cols): (u16, u16), stage: Stage, speed: &Speed) -> Vec<String> {
+    // The last column stays free: a line that fills it wraps on some terminals.
+    let cols = usize::from(cols).saturating_sub(1).max(20);
+    let draw = |part: &Step| docker_line(part, cols);
+    if stage == Stage::Over {
+        return parts.iter().map(draw).collect();
+    }
+    // One line for the sum, one where the cursor rests.
+    let room = usize::from(rows).saturating_sub(2).max(1);
+    let mut lines: Vec<String> = if parts.len() <= room {
+        parts.iter().map(draw).collect()
+    } else {
+        let moving = parts.iter().filter(|part| moves(part.verb));
+        moving.take(room - 1).map(draw).collect()
+    };
+    if parts.len() > 1 {
+        lines.push(sum(parts, speed).chars().take(cols).collect());
+    }
+    lines
+}
+
+/// `3 of 60 layers, 12MB of 39MB, 45MB/s, 2 seconds left`
+fn sum(parts: &[Step], speed: &Speed) -> String {
+    let totals = Totals::of(parts);
+    let mut text = format!("{} of {} layers", totals.n_over, parts.len());
+    if totals.all_bytes > 0 {
+        let (done, all) = (human::size_si(totals.moved_bytes), human::size_si(totals.all_bytes));
+        text.push_str(&format!(", {done} of {all}"));
+    }
+    if let Some(speed) = speed.get() {
+        let seconds = (totals.all_bytes - totals.moved_bytes) as f64 / speed;
+        let left = human::span(Duration::from_secs(seconds.ceil() as u64));
+        text.push_str(&format!(", {}/s, {left} left", human::size_si(speed as u64)));
+    }
+    text
 }
 
 impl Entries {
@@ -177,7 +286,7 @@ fn name(part: &str) -> String {
 /// What is said of a change where lines stay: not every step of it.
 fn plain_word(verb: &str) -> Option<&str> {
     match verb {
-        "verifying" | "fetching" | "pushing" => None,
+        "verifying" | "fetching" | "compressing" | "pushing" => None,
         "extracting" => Some("Download complete"),
         verb => Some(docker_word(verb)),
     }
@@ -192,6 +301,7 @@ fn docker_word(verb: &str) -> &str {
         "extracting" => "Extracting",
         "done" => "Pull complete",
         "preparing" => "Preparing",
+        "compressing" => "Compressing",
         "pushing" => "Pushing",
         "exists" => "Layer already exists",
         "mounted" => "Mounted from another repository",
@@ -200,14 +310,22 @@ fn docker_word(verb: &str) -> &str {
     }
 }
 
-fn docker_line(step: &Step) -> String {
+/// One part within so many columns; the bar gives way first.
+fn docker_line(step: &Step, cols: usize) -> String {
     let (part, word) = (name(&step.part), docker_word(step.verb));
-    let moves = matches!(step.verb, "verifying" | "fetching" | "extracting" | "pushing");
-    let Some(total) = step.total_bytes.filter(|total| *total > 0 && moves) else { return format!("{part}: {word}") };
+    let plain = |text: String| text.chars().take(cols).collect();
+    let Some(total) = step.total_bytes.filter(|total| *total > 0 && moves(step.verb)) else {
+        return plain(format!("{part}: {word}"));
+    };
     let (done, all) = (human::size_si(step.done_bytes.min(total)), human::size_si(total));
-    let filled = usize::try_from(u128::from(step.done_bytes.min(total)) * 50 / u128::from(total)).unwrap_or(50);
-    let bar = format!("{}>{}", "=".repeat(filled.min(49)), " ".repeat(49 - filled.min(49)));
-    format!("{part}: {word} [{bar}] {done:>8}/{all}")
+    let (head, tail) = (format!("{part}: {word}"), format!("{done:>8}/{all}"));
+    let width = cols.saturating_sub(head.chars().count() + tail.chars().count() + 4).min(50);
+    if width < MIN_BAR {
+        return plain(format!("{head} {tail}"));
+    }
+    let filled = usize::try_from(u128::from(step.done_bytes.min(total)) * width as u128 / u128::from(total));
+    let filled = filled.unwrap_or(width).min(width - 1);
+    format!("{head} [{}>{}] {tail}", "=".repeat(filled), " ".repeat(width - 1 - filled))
 }
 
 fn line(step: &Step) -> String {
@@ -246,8 +364,38 @@ mod tests {
 
     #[test]
     fn a_bar_fills_and_no_part_moves_the_cursor() {
-        let line = docker_line(&step("a\x1b[2Jb", "fetching", 50));
+        let line = docker_line(&step("a\x1b[2Jb", "fetching", 50), 120);
         assert!(line.starts_with("a[2Jb: Downloading [=========================>"), "{line}");
         assert!(line.ends_with(" 50B/100B"), "{line}");
+        for (cols, expected) in [
+            (60, "a: Downloading [================>                ]      50B/100B"),
+            (30, "a: Downloading      50B/100B"),
+            (20, "a: Downloading      "),
+        ] {
+            let line = docker_line(&step("a", "fetching", 50), cols);
+            assert_eq!(line, expected);
+            assert!(line.chars().count() <= cols);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_screen_is_counted() {
+        let mut parts: Vec<Step> = (0..60).map(|n| step(&format!("l{n}"), "waiting", 0)).collect();
+        for (at, verb, done) in [(0, "present", 100), (1, "done", 100), (2, "extracting", 100), (3, "fetching", 50)] {
+            parts[at] = step(&format!("l{at}"), verb, done);
+        }
+        let mut speed = Speed::default();
+        let start = Instant::now();
+        speed.note(0, start);
+        speed.note(2000, start + Duration::from_secs(1));
+        let lines = frame(&parts, (10, 60), Stage::Running, &speed);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].starts_with("l2: Extracting [") && lines[1].starts_with("l3: Downloading ["), "{lines:?}");
+        assert_eq!(lines[2], "2 of 60 layers, 250B of 5.9kB, 2kB/s, 3 seconds left");
+        assert!(lines.iter().all(|line| line.chars().count() < 60));
+        assert_eq!(frame(&parts, (10, 60), Stage::Over, &speed).len(), 60, "the end tells of all");
+        assert_eq!(frame(&parts[..4], (10, 60), Stage::Running, &speed).len(), 5);
+        assert_eq!(frame(&parts[..1], (10, 60), Stage::Running, &speed), ["l0: Already exists"]);
+        assert_eq!(frame(&parts, (0, 0), Stage::Running, &speed).len(), 1, "no terminal is too small");
     }
 }

@@ -42,6 +42,14 @@ pub fn size() -> Option<TtySize> {
     Some(TtySize { rows, cols })
 }
 
+/// Waits for Ctrl-C. From the first call on it no longer ends the process by itself.
+pub async fn interrupted() {
+    match signal(SignalKind::interrupt()) {
+        Ok(mut interrupts) => drop(interrupts.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// What is typed or piped in, in chunks; ends with the input. A thread reads, as a terminal cannot be waited for otherwise without
 /// making it non-blocking for everyone who shares it.
 pub fn typed(stdin: &mut Stdin) -> mpsc::Receiver<Bytes> {

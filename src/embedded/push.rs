@@ -1,4 +1,4 @@
-//! Pushes: blobs that the registry has not got, then the manifest. Called by `images`. What is sent is what is kept, byte for byte.
+//! Pushes: blobs that the registry has not got, then the manifest. Called by `images`. What came compressed is sent as it came, byte for byte.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use crate::engine::progress::Step;
 use crate::engine::{EngineError, Progress, PushImage, PushedImage, Result};
-use crate::oci::image::Descriptor;
 use crate::oci::reference::Reference;
 use crate::registry::{BlobPushed, Opener, Pick, Repository};
 use crate::store::{PushLayer, Pushable};
@@ -53,14 +52,14 @@ impl Core {
         reference: &Reference,
         progress: &Progress,
     ) -> Result<PushedImage> {
-        let (core, name) = (Arc::clone(self), reference.clone());
-        let looked = tokio::task::spawn_blocking(move || core.store.pushable(&name)).await;
+        let (core, name, told) = (Arc::clone(self), reference.clone(), progress.clone());
+        let looked = tokio::task::spawn_blocking(move || core.store.pushable(&name, &told)).await;
         let image: Pushable = looked.map_err(|failed| error::join(&failed))??;
         let mut seen = BTreeSet::new();
         let layers: Vec<PushLayer> =
             image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone())).cloned().collect();
         for layer in &layers {
-            report(progress, &layer.blob, "preparing", 0);
+            report(progress, layer, "preparing", 0);
         }
         let n_at_once = self.registries().registries().max_concurrent_uploads;
         let sent = layers.into_iter().map(|layer| self.push_layer(repository, reference, layer, progress));
@@ -88,32 +87,33 @@ impl Core {
         layer: PushLayer,
         progress: &Progress,
     ) -> Result<()> {
-        let blob = layer.blob.clone();
+        let pushed = layer.clone();
         let neighbours = layer.seen_in.iter().filter(|name| name.domain() == reference.domain());
         let neighbours: Vec<String> = neighbours.map(|name| name.path().to_owned()).collect();
         let (core, told) = (Arc::clone(self), progress.clone());
         let open: Opener = Arc::new(move |offset| {
             let (core, layer, told) = (Arc::clone(&core), layer.clone(), told.clone());
-            let blob = layer.blob.clone();
+            let sent = layer.clone();
             let mut at = offset;
             let note = move |n_bytes: usize| {
                 at += n_bytes as u64;
-                report(&told, &blob, "pushing", at);
+                report(&told, &sent, "pushing", at);
             };
             Ok(pieces(move || core.store.open_layer(&layer, offset).map_err(io::Error::other), note))
         });
-        let verb = match repository.push_blob(&blob, &neighbours, open).await? {
+        let verb = match repository.push_blob(&pushed.blob, &neighbours, open).await? {
             BlobPushed::Existed => "exists",
             BlobPushed::Mounted { .. } => "mounted",
             BlobPushed::Sent => "pushed",
         };
-        report(progress, &blob, verb, blob.size);
+        report(progress, &pushed, verb, pushed.blob.size);
         Ok(())
     }
 }
 
-fn report(progress: &Progress, blob: &Descriptor, verb: &'static str, done_bytes: u64) {
-    let (part, total_bytes) = (blob.digest.short().to_owned(), Some(blob.size));
+/// By what docker calls a layer while it pushes.
+fn report(progress: &Progress, layer: &PushLayer, verb: &'static str, done_bytes: u64) {
+    let (part, total_bytes) = (layer.diff_id.short().to_owned(), Some(layer.blob.size));
     progress.report(Step { part, verb, done_bytes, total_bytes });
 }
 

@@ -396,12 +396,37 @@ fn sentence(peer: &str, status: StatusCode, said: &str) -> String {
     if said.is_empty() { format!("{peer}: {name}") } else { format!("{peer}: {name}: {said}") }
 }
 
-/// Seconds or a date (RFC 9110 §10.2.3).
 fn retry_after(head: &Parts) -> Option<Duration> {
-    let value = head.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    pause_of(head.headers.get(RETRY_AFTER)?.to_str().ok()?, jiff::Timestamp::now())
+}
+
+/// Seconds or a date (RFC 9110 §10.2.3); a date that is over is no pause at all.
+fn pause_of(value: &str, now: jiff::Timestamp) -> Option<Duration> {
+    let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
     let when = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(Duration::try_from(when.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO))
+    Some(Duration::try_from(when.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_said_in_seconds_or_as_a_date() {
+        let now: jiff::Timestamp = "1994-11-06T08:49:37Z".parse().unwrap();
+        let check = |value: &str, expected: Option<u64>| {
+            assert_eq!(pause_of(value, now), expected.map(Duration::from_secs), "{value}");
+        };
+        check("120", Some(120));
+        check(" 0 ", Some(0));
+        check("Sun, 06 Nov 1994 08:50:07 GMT", Some(30));
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(0));
+        check("Sat, 05 Nov 1994 08:49:37 GMT", Some(0));
+        for wrong in ["", "-1", "1.5", "soon", "Sun, 36 Nov 1994 08:49:37 GMT"] {
+            check(wrong, None);
+        }
+    }
 }

@@ -105,7 +105,8 @@ impl RegistryError {
     pub(super) fn network(subject: impl Display, error: HttpError) -> Self {
         let class = match &error {
             HttpError::Timeout { .. } => Class::Timeout,
-            HttpError::Address { .. } | HttpError::Setting(_) => Class::Invalid,
+            // More than any honest document has: asking again brings the same.
+            HttpError::Address { .. } | HttpError::Setting(_) | HttpError::TooLarge { .. } => Class::Invalid,
             _ => Class::Unavailable,
         };
         let again = if error.is_transient() { Again::Soon } else { Again::No };

@@ -77,7 +77,7 @@ async fn what_is_no_image_is_refused_by_name() {
 
 #[tokio::test]
 async fn hostile_sizes_are_refused() {
-    check(OCI_MANIFEST, vec![b' '; (4 << 20) + 1], Class::Unavailable, "larger than 4194304 bytes").await;
+    check(OCI_MANIFEST, vec![b' '; (4 << 20) + 1], Class::Invalid, "larger than 4194304 bytes").await;
     let many: Vec<Value> = (0..501).map(|number: u32| described(LAYER, &number.to_le_bytes())).collect();
     check(OCI_MANIFEST, manifest(OCI_CONFIG, &many), Class::Invalid, "501 layers").await;
     let entries: Vec<Value> = (0..1001).map(|number: u32| described(OCI_MANIFEST, &number.to_le_bytes())).collect();

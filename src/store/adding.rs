@@ -5,9 +5,7 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::AtFlags;
@@ -18,7 +16,7 @@ use nix::unistd::fchownat;
 use super::budget::Budget;
 use super::error::{Class, IoContext, StoreError};
 use super::index::{self, ImageRow, LayerRef};
-use super::layers::{Fresh, Workshop};
+use super::layers::{Fresh, Workshop, place};
 use super::merged::{Found, Stack};
 use super::partial;
 use super::{Result, Store};
@@ -77,7 +75,7 @@ impl<'a> Adding<'a> {
         let scratch = self.scratch.path();
         let barrier = File::open(scratch).at("open", scratch)?;
         nix::unistd::syncfs(&barrier).at("flush", scratch)?;
-        self.put_in_place(&fresh, &documents)?;
+        self.put_in_place(&fresh, &documents, &rows)?;
         for leftover in fresh.iter().filter_map(|layer| layer.leftover.as_ref()) {
             // What stays is swept when it is old.
             let _ = fs::remove_file(leftover);
@@ -114,34 +112,25 @@ impl<'a> Adding<'a> {
     }
 
     /// Renames all content into place and flushes the directories it is now in.
-    fn put_in_place(&self, fresh: &[Fresh], documents: &[Digest]) -> Result<()> {
+    fn put_in_place(&self, fresh: &[Fresh], documents: &[Digest], rows: &[ImageRow]) -> Result<()> {
         for digest in documents {
-            self.place(&self.scratch.path().join(digest.hex()), &self.store.blob_path(digest))?;
+            place(&self.scratch.path().join(digest.hex()), &self.store.blob_path(digest))?;
         }
         for layer in fresh {
             if let Some((blob, path)) = &layer.blob {
-                self.place(path, &self.store.blob_path(&blob.digest))?;
+                place(path, &self.store.blob_path(&blob.digest))?;
                 partial::forget_record(path);
             }
             if let Some(dir) = &layer.dir {
-                self.place(dir, &self.store.layer_dir(&layer.diff_id))?;
+                place(dir, &self.store.layer_dir(&layer.diff_id))?;
             }
         }
+        self.store.forget_unflushed(rows.iter().flat_map(|row| row.layers.iter().map(|layer| &layer.diff_id)))?;
         for dir in ["layers", "blobs/sha256"] {
             let path = self.store.path(dir);
             File::open(&path).and_then(|dir| dir.sync_all()).at("flush", &path)?;
         }
         Ok(())
-    }
-
-    fn place(&self, from: &Path, to: &Path) -> Result<()> {
-        match fs::rename(from, to) {
-            Ok(()) => Ok(()),
-            // Another operation was first, with the same content; ours goes with the scratch directory.
-            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound && to.exists() => Ok(()),
-            Err(error) => Err(error).at("put into place", to),
-        }
     }
 
     /// A directory that a layer only implies would hide the one below with a made-up owner and mode: it gets that one's.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::error::{Class, IoContext, StoreError};
@@ -438,6 +439,7 @@ impl Store {
             }
             let dir = self.layer_dir(&diff_id);
             graves.push(tree::bury(&dir, &self.tmp()).at("remove the layer", &dir)?);
+            self.forget_unflushed([&diff_id].into_iter())?;
             collected.n_bytes += record.map_or(0, |record| record.size_bytes);
             collected.layers.push(diff_id);
         }
@@ -453,9 +455,7 @@ impl Store {
         }
         // The long part: nobody needs to wait for it.
         drop(alone);
-        for grave in graves {
-            tree::remove_all(&grave).at("remove the layer", &grave)?;
-        }
+        remove_graves(&graves)?;
         Ok(collected)
     }
 
@@ -594,4 +594,22 @@ pub(super) fn check_platform(shown: &str, platform: &Platform, wanted: &Platform
     }
     Err(StoreError::invalid(shown, format!("the image is for {platform}, not {wanted}"))
         .with_hint(format!("ask for it with --platform {platform} if that is meant")))
+}
+
+/// Deletes directory trees, as many at once as there are processors. What is left when one fails, the next sweep deletes.
+fn remove_graves(graves: &[PathBuf]) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(grave) = graves.get(next.fetch_add(1, Ordering::Relaxed)) {
+            tree::remove_all(grave).at("remove the layer", grave)?;
+        }
+        Ok(())
+    };
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(graves.len());
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        let panicked = || StoreError::new(Class::Internal, "the store", "the removal of layers panicked");
+        others.into_iter().map(|it| it.join().unwrap_or_else(|_| Err(panicked()))).fold(own, Result::and)
+    })
 }

@@ -19,11 +19,14 @@ use super::compression::Compression;
 use super::containers::read_record;
 use super::error::{Class, IoContext, StoreError};
 use super::extract::{self, Keep, Unpacked};
+use super::partial;
 use super::recipe::{self, Replaced};
 use super::{Result, Store};
 use crate::engine::progress::{Progress, Step};
 use crate::oci::image::Descriptor;
+use crate::stdx::atomic::{self, Durability};
 use crate::stdx::ids::{Digest, Hasher, Id};
+use crate::stdx::tree;
 
 const RECORD_VERSION: u32 = 1;
 /// One piece in the queue; it stays in the processor's cache between hashing and writing.
@@ -47,6 +50,17 @@ pub(super) struct LayerRecord {
     pub(super) blob: Option<Digest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replaced: Vec<Replaced>,
+    /// What it was compressed to for a push, so that the next one need not do so to know the digest. The bytes are not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) packed: Option<PackedAs>,
+}
+
+/// A layer as some version of this program compresses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PackedAs {
+    /// Which compressor, for another may make other bytes.
+    pub(super) packer: String,
+    pub(super) blob: BlobRef,
 }
 
 /// A blob that came compressed and is kept as it came.
@@ -180,6 +194,7 @@ impl Workshop<'_> {
             n_entries: unpacked.n_entries,
             blob: blob.as_ref().map(|(blob, _)| blob.digest.clone()),
             replaced: unpacked.replaced,
+            packed: None,
         };
         let path = dir.join("meta.json");
         let bytes = serde_json::to_vec(&record)
@@ -359,6 +374,19 @@ impl Read for Spool<'_> {
     }
 }
 
+/// Renames content into place; another operation may have been first, with the same content.
+pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if is_taken(&error) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
+        placed => placed.at("put into place", to),
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+}
+
 /// Reads until the buffer is full or the input ends.
 fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut n_filled = 0;
@@ -381,7 +409,73 @@ impl Store {
 
     /// The record of a layer; `None` when it is not in the store.
     pub(super) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
-        read_record(&self.layer_dir(diff_id).join("meta.json"), RECORD_VERSION)
+        let record = read_record(&self.layer_dir(diff_id).join("meta.json"), RECORD_VERSION)?;
+        Ok(record.filter(|_| !self.is_stale(diff_id)))
+    }
+
+    /// Exists while a layer is in place and perhaps not on the disk: written before the layer appears, removed after a barrier and before
+    /// an image names it. Holds the boot in which that was; after another one the layer's files may be empty.
+    pub(super) fn unflushed_path(&self, diff_id: &Digest) -> PathBuf {
+        self.path("layers").join(format!(".unflushed-{}", diff_id.hex()))
+    }
+
+    fn is_stale(&self, diff_id: &Digest) -> bool {
+        fs::read(self.unflushed_path(diff_id)).is_ok_and(|boot| boot != partial::boot_id().into_bytes())
+    }
+
+    /// Puts a layer in place before the image that it belongs to is whole, so that others need not unpack it, nor this pull when it is tried
+    /// again. Not so a layer with implied directories, whose attributes are known when all layers are.
+    pub(super) fn place_early(&self, fresh: &mut Fresh) -> Result<()> {
+        if !fresh.implied.is_empty() {
+            return Ok(());
+        }
+        let Some(dir) = fresh.dir.take() else { return Ok(()) };
+        let (to, marker) = (self.layer_dir(&fresh.diff_id), self.unflushed_path(&fresh.diff_id));
+        if self.is_stale(&fresh.diff_id) && to.exists() {
+            tree::discard(&to, &self.tmp()).at("remove the layer", &to)?;
+        }
+        if let Some((blob, path)) = &fresh.blob {
+            place(path, &self.blob_path(&blob.digest))?;
+            partial::forget_record(path);
+        }
+        if let Some(leftover) = fresh.leftover.take() {
+            // What stays is swept when it is old.
+            let _ = fs::remove_file(&leftover);
+            partial::forget_record(&leftover);
+        }
+        if to.exists() {
+            return Ok(());
+        }
+        fs::write(&marker, partial::boot_id()).at("write", &marker)?;
+        let placed = fs::rename(&dir, &to);
+        if placed.is_err() {
+            let _ = fs::remove_file(&marker);
+        }
+        match placed {
+            Err(error) if is_taken(&error) => Ok(()),
+            placed => placed.at("put into place", &to),
+        }
+    }
+
+    /// Takes the marks from layers that a barrier has put on the disk; the caller flushes the directory.
+    pub(super) fn forget_unflushed<'a>(&self, diff_ids: impl Iterator<Item = &'a Digest>) -> Result<()> {
+        for diff_id in diff_ids {
+            let marker = self.unflushed_path(diff_id);
+            match fs::remove_file(&marker) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("remove", &marker),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes in a layer's record what it was compressed to.
+    pub(super) fn note_packed(&self, record: LayerRecord, packed: PackedAs) -> Result<()> {
+        let path = self.layer_dir(&record.diff_id).join("meta.json");
+        let record = LayerRecord { packed: Some(packed), ..record };
+        let bytes = serde_json::to_vec(&record)
+            .map_err(|e| StoreError::new(Class::Internal, &record.diff_id, "cannot serialise a record").caused_by(e))?;
+        atomic::write(&path, &bytes, Durability::Ordered).at("write", &path)
     }
 
     /// Which of these diffIDs are unpacked here.

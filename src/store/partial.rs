@@ -115,12 +115,14 @@ impl Store {
 pub(super) enum Turn {
     /// It is ours.
     Ours(Partial),
+    /// Somebody else is filling it; so many bytes are there.
+    Held(u64),
     /// Somebody finished with it: look at the store again.
     Look,
 }
 
 impl Partial {
-    /// Takes the partial of a blob, making it if there is none; `Look` when another process has it just now or took it away.
+    /// Takes the partial of a blob, making it if there is none.
     pub(super) fn take(store: &Store, blob: &Descriptor) -> Result<Turn> {
         let path = store.partial_path(&blob.digest);
         super::make_private_dir(&store.path("partial"))?;
@@ -130,7 +132,9 @@ impl Partial {
         };
         let lock = match FileLock::acquire_file(open()?, Mode::Exclusive, WAIT) {
             Ok(lock) => lock,
-            Err(LockError::Held { .. }) => return Ok(Turn::Look),
+            Err(LockError::Held { .. }) => {
+                return Ok(fs::metadata(&path).map_or(Turn::Look, |meta| Turn::Held(meta.len())));
+            }
             Err(LockError::Io(error)) => return Err(error).at("lock the partial blob", &path),
         };
         let file = File::from(lock.as_fd().try_clone_to_owned().at("open the partial blob", &path)?);
@@ -191,7 +195,7 @@ fn believed(path: &Path, len: u64) -> u64 {
     }
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

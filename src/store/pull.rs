@@ -2,15 +2,16 @@
 //! (fetch, inflate, hash, unpack), several at once. Called by the embedded engine with an [`Origin`] that it made. The image is
 //! there whole or not at all; what came of its blobs stays for the next try.
 
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File};
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::adding::{Adding, NewImage, mismatch};
 use super::compression::Compression;
 use super::error::{Class, IoContext, StoreError};
+use super::images::Collection;
 use super::index::{self, LayerRef};
 use super::layers::{BlobRef, Fresh, Job, Workshop};
 use super::partial::{self, Arriving, Origin, Partial, Turn};
@@ -57,6 +58,14 @@ struct Crew<'a> {
     stop: AtomicBool,
 }
 
+/// What one look at a layer came to.
+enum Look {
+    /// It is there: made by us, or by another process meanwhile.
+    Done(Option<Box<Fresh>>),
+    /// Another pull has it in hand.
+    Held,
+}
+
 impl Store {
     /// Brings the image in, at most `n_at_once` layers at a time.
     ///
@@ -67,6 +76,15 @@ impl Store {
     /// `Invalid` for documents that are no image, `Corrupt` when bytes do not have their digest, `Full`, or what the origin
     /// said. The store then has the images it had, and the bytes that came.
     pub fn pull(&self, wanted: Wanted, origin: &dyn Origin, n_at_once: usize, progress: &Progress) -> Result<Pulled> {
+        let pulled = self.pull_all(wanted, origin, n_at_once, progress);
+        if pulled.as_ref().is_err_and(|error| error.class == Class::Full) {
+            // Layers that were ready are of no use on a full disk; what came of the blobs stays.
+            let _ = self.collect(Collection::Sweep);
+        }
+        pulled
+    }
+
+    fn pull_all(&self, wanted: Wanted, origin: &dyn Origin, n_at_once: usize, progress: &Progress) -> Result<Pulled> {
         let adding = Adding::start(self)?;
         let (manifest, diff_ids) = read_documents(&wanted)?;
         let layers: Vec<Missing<'_>> =
@@ -172,15 +190,23 @@ fn read_documents(wanted: &Wanted) -> Result<(Manifest, Vec<Digest>)> {
 }
 
 impl Crew<'_> {
-    /// Fetches and unpacks all of them. The first failure ends the others at their next read.
+    /// Fetches and unpacks all of them; what another pull has in hand comes last. The first failure ends the others at their next read.
     fn bring(&self, missing: &[Missing<'_>], n_at_once: usize) -> Result<Vec<Fresh>> {
-        let next = AtomicUsize::new(0);
+        let queue: Mutex<VecDeque<(usize, &Missing<'_>)>> = Mutex::new(missing.iter().enumerate().collect());
         let results = Mutex::new(Vec::new());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let work = || {
-            while !self.is_cancelled() {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(layer) = missing.get(at) else { return };
-                let result = self.layer(layer, at, missing.len());
+            while !self.is_cancelled()
+                && let Some((at, layer)) = next()
+            {
+                let result = match self.look_after(layer, at, missing.len()) {
+                    Ok(Look::Held) => {
+                        queue.lock().unwrap_or_else(PoisonError::into_inner).push_back((at, layer));
+                        continue;
+                    }
+                    Ok(Look::Done(fresh)) => Ok(fresh.map(|fresh| *fresh)),
+                    Err(error) => Err(error),
+                };
                 if result.is_err() {
                     self.stop.store(true, Ordering::Relaxed);
                 }
@@ -203,14 +229,14 @@ impl Crew<'_> {
         }
     }
 
-    /// One layer; `None` when another process has brought it meanwhile.
-    fn layer(&self, layer: &Missing<'_>, at: usize, n_layers: usize) -> Result<Option<Fresh>> {
+    /// Brings one layer, unless another pull has it in hand.
+    fn look_after(&self, layer: &Missing<'_>, at: usize, n_layers: usize) -> Result<Look> {
         // A partial whose start was damaged before is thrown away and fetched anew, once.
         let mut may_retry = true;
         let mut n_tries = 0;
         loop {
             if self.store.layer_record(layer.diff_id)?.is_some() {
-                return Ok(None);
+                return Ok(Look::Done(None));
             }
             let short = layer.blob.digest.short();
             let job = Job { n: at + n_tries * n_layers, shown: short, total_bytes: Some(layer.blob.size) };
@@ -218,19 +244,38 @@ impl Crew<'_> {
             let path = self.store.blob_path(&layer.blob.digest);
             if path.exists() {
                 let file = File::open(&path).at("open", &path)?;
-                let mut fresh = checked(layer, self.shop.unpack_kept(&job, &mut { file }, layer.blob)?)?;
+                let unpacked = self.shop.unpack_kept(&job, &mut { file }, layer.blob);
+                let mut fresh = match unpacked.and_then(|fresh| checked(layer, fresh)) {
+                    Err(error) if may_retry && matches!(error.class, Class::Corrupt | Class::Invalid) => {
+                        // A crash may have left it empty, or the disk is at fault: the registry's bytes decide.
+                        fs::remove_file(&path).at("remove the blob", &path)?;
+                        may_retry = false;
+                        continue;
+                    }
+                    unpacked => unpacked?,
+                };
                 if let Some((_, place)) = &mut fresh.blob {
                     *place = path;
                 }
-                return Ok(Some(fresh));
+                self.store.place_early(&mut fresh)?;
+                return Ok(Look::Done(Some(Box::new(fresh))));
             }
             let partial = match Partial::take(self.store, layer.blob)? {
                 Turn::Ours(partial) => partial,
+                Turn::Held(done_bytes) => {
+                    let (part, total_bytes) = (short.to_owned(), Some(layer.blob.size));
+                    self.shop.progress.report(Step { part, verb: "waiting", done_bytes, total_bytes });
+                    return Ok(Look::Held);
+                }
                 Turn::Look if self.is_cancelled() => return Err(partial::cancelled(layer.blob)),
                 Turn::Look => continue,
             };
             match self.arrive(layer, &job, &partial) {
-                Ok(fresh) => return Ok(Some(fresh)),
+                Ok(mut fresh) => {
+                    // Before the partial is let go of: whoever waits for it finds the layer.
+                    self.store.place_early(&mut fresh)?;
+                    return Ok(Look::Done(Some(Box::new(fresh))));
+                }
                 Err(error) if !matches!(error.class, Class::Corrupt | Class::Invalid) => return Err(error),
                 Err(error) => {
                     let was_resumed = partial.len > 0;

@@ -4,15 +4,19 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use super::error::{Class, IoContext, StoreError};
 use super::index::{self, ImageRow, LayerRef};
+use super::layers::BlobRef;
 use super::save::{self, Described};
 use super::{Result, Store};
+use crate::engine::progress::Progress;
 use crate::oci::image::Descriptor;
 use crate::oci::reference::Reference;
 use crate::stdx::ids::Digest;
 use crate::stdx::lock::FileLock;
+use crate::stdx::tree::ScratchDir;
 
 /// An image ready to be sent.
 #[derive(Debug)]
@@ -25,23 +29,41 @@ pub struct Pushable {
     /// Lowest first; a blob that is there twice is listed twice.
     pub layers: Vec<PushLayer>,
     _keep: FileLock,
+    /// What was compressed for this push.
+    _scratch: ScratchDir,
 }
 
 /// One layer of it.
 #[derive(Debug, Clone)]
 pub struct PushLayer {
+    /// What people know it by.
+    pub diff_id: Digest,
     pub blob: Descriptor,
     /// `domain/path` of repositories that this blob is known from.
     pub seen_in: Vec<Reference>,
-    layer: LayerRef,
+    source: Source,
+}
+
+/// Where a layer's bytes are.
+#[derive(Debug, Clone)]
+enum Source {
+    /// They are kept as they came.
+    Kept,
+    /// They are put together from its files.
+    Tar,
+    /// They are compressed into this file, now or when they are first asked for.
+    Packed(PathBuf),
 }
 
 impl Store {
-    /// The image that a name means, ready to be sent.
+    /// The image that a name means, ready to be sent. Layers without a compressed form get one, which takes its time; `progress` has a layer's
+    /// short diffID as part and `compressing` as verb.
+    ///
+    /// An image that came from a registry with plain layers is sent with them, so that it keeps its digest.
     ///
     /// # Errors
-    /// [`Class::NotFound`] in docker's words; [`Class::Corrupt`].
-    pub fn pushable(&self, name: &Reference) -> Result<Pushable> {
+    /// [`Class::NotFound`] in docker's words; [`Class::Corrupt`]; [`Class::Full`].
+    pub fn pushable(&self, name: &Reference, progress: &Progress) -> Result<Pushable> {
         let keep = self.keep_content()?;
         let row = self.find_row(&name.to_string()).map_err(|error| match error.class {
             Class::NotFound => {
@@ -54,23 +76,64 @@ impl Store {
             }
             _ => error,
         })?;
+        let tmp = self.tmp();
+        let scratch = ScratchDir::new(&tmp).at("make a directory in", &tmp)?;
         let config = self.read_blob(&row.id)?;
-        let mut described: Vec<Described> = Vec::new();
-        for layer in &row.layers {
-            described.push(self.describe(layer)?);
-        }
+        let described = self.describe_layers(&row, scratch.path(), progress)?;
         let manifest = self.manifest_for(&row, config.len(), &described)?;
         let config = self.config_descriptor(&row, config.len() as u64, &manifest);
         let others = self.read_index(index::all)?;
         let layers = row.layers.iter().zip(described);
-        let layers = layers.map(|(layer, (digest, size, media_type))| PushLayer {
-            seen_in: seen_in(&others, &digest),
-            blob: descriptor(digest, size, media_type),
-            layer: layer.clone(),
+        let layers = layers.map(|(layer, (digest, size, media_type))| {
+            let diff_id = layer.diff_id.clone();
+            let source = match &layer.blob {
+                Some(_) => Source::Kept,
+                None if digest == diff_id => Source::Tar,
+                None => Source::Packed(scratch.path().join(diff_id.hex())),
+            };
+            PushLayer {
+                diff_id,
+                seen_in: seen_in(&others, &digest),
+                blob: descriptor(digest, size, media_type),
+                source,
+            }
         });
         let layers = layers.collect();
         let media_type = save::media_type(&manifest);
-        Ok(Pushable { id: row.id, manifest, media_type, config, layers, _keep: keep })
+        Ok(Pushable { id: row.id, manifest, media_type, config, layers, _keep: keep, _scratch: scratch })
+    }
+
+    /// Each layer as it will be sent.
+    fn describe_layers(&self, row: &ImageRow, dir: &Path, progress: &Progress) -> Result<Vec<Described>> {
+        let mut described = row.layers.iter().map(|layer| self.describe(layer)).collect::<Result<Vec<_>>>()?;
+        let mut plain: Vec<Digest> =
+            row.layers.iter().filter(|layer| layer.blob.is_none()).map(|layer| layer.diff_id.clone()).collect();
+        plain.sort();
+        plain.dedup();
+        if plain.is_empty() || self.is_known_plain(row, &described, &plain)? {
+            return Ok(described);
+        }
+        let packed = self.packed(&plain, dir, progress)?;
+        for (layer, described) in row.layers.iter().zip(&mut described).filter(|(layer, _)| layer.blob.is_none()) {
+            let at = plain.binary_search(&layer.diff_id).unwrap_or_default();
+            let BlobRef { digest, size_bytes, media_type } = packed[at].clone();
+            *described = (digest, size_bytes, media_type);
+        }
+        Ok(described)
+    }
+
+    /// Whether a registry has the image with plain layers: it came with a manifest that names them and is known there by a digest, which is
+    /// not that of an earlier push of ours.
+    fn is_known_plain(&self, row: &ImageRow, described: &[Described], plain: &[Digest]) -> Result<bool> {
+        if row.manifest.is_none() || row.names.iter().all(|name| name.digest().is_none()) {
+            return Ok(false);
+        }
+        let made = self.manifest_for(row, 0, described)?;
+        let mut was_packed = false;
+        for diff_id in plain {
+            was_packed |= self.present_layer(diff_id)?.packed.is_some();
+        }
+        Ok(!was_packed && row.manifest.as_ref().is_some_and(|digest| *digest == Digest::of(&made)))
     }
 
     /// The names of a repository that have a tag.
@@ -105,17 +168,20 @@ impl Store {
     /// # Errors
     /// The failed call.
     pub fn open_layer(&self, layer: &PushLayer, offset: u64) -> Result<Box<dyn Read>> {
-        if let Some(blob) = &layer.layer.blob {
-            return self.open_blob(&blob.digest, offset).map(|file| Box::new(file) as Box<dyn Read>);
+        match &layer.source {
+            Source::Kept => Ok(Box::new(self.open_blob(&layer.blob.digest, offset)?)),
+            Source::Packed(path) => {
+                let mut file = self.open_packed(&layer.diff_id, &layer.blob.digest, path)?;
+                file.seek(SeekFrom::Start(offset)).at("read", path)?;
+                Ok(Box::new(file))
+            }
+            Source::Tar => {
+                let mut tar = self.layer_tar(&self.present_layer(&layer.diff_id)?)?;
+                let n_skipped = io::copy(&mut (&mut tar).take(offset), &mut io::sink());
+                n_skipped.map_err(|e| super::layers::read_error("the layer", e))?;
+                Ok(tar)
+            }
         }
-        let diff_id = &layer.layer.diff_id;
-        let record = self.layer_record(diff_id)?.ok_or_else(|| {
-            StoreError::corrupt(format!("layer {diff_id}"), "it is missing").with_hint("pull or load the image again")
-        })?;
-        let mut tar = self.layer_tar(&record)?;
-        let n_skipped = io::copy(&mut (&mut tar).take(offset), &mut io::sink());
-        n_skipped.map_err(|e| super::layers::read_error("the layer", e))?;
-        Ok(tar)
     }
 
     /// A blob's file from `offset` on.
@@ -134,9 +200,7 @@ impl Store {
         if let Some(blob) = &layer.blob {
             return Ok((blob.digest.clone(), blob.size_bytes, blob.media_type.clone()));
         }
-        let record = self.layer_record(&layer.diff_id)?.ok_or_else(|| {
-            StoreError::corrupt(format!("layer {}", layer.diff_id), "it is missing").with_hint("pull or load it again")
-        })?;
+        let record = self.present_layer(&layer.diff_id)?;
         Ok((layer.diff_id.clone(), record.tar_bytes, crate::oci::image::OCI_LAYER.to_owned()))
     }
 

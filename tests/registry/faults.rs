@@ -275,6 +275,10 @@ async fn an_upload_that_was_cut_goes_on_from_where_the_registry_stands() {
     let parts: Vec<_> = proxy.asked().into_iter().filter(|asked| asked.method == "PATCH").collect();
     assert!(parts.len() >= 2, "the cut had no effect");
     assert_eq!(parts[0].header("content-range"), Some(format!("0-{}", bytes.len() - 1).as_str()));
+    let second = parts[1].header("content-range").and_then(|range| range.split('-').next()?.parse::<usize>().ok());
+    assert!(second.is_some_and(|start| start > 0 && start <= 300_000), "{:?}", parts[1].header("content-range"));
+    let n_sent: usize = parts.iter().map(|part| part.body.len()).sum();
+    assert!(n_sent < 2 * bytes.len(), "all of it went over twice");
 }
 
 #[tokio::test]

@@ -1,11 +1,42 @@
-//! A proxy before a registry that does to each answer what a test says. Plain HTTP, one request a connection, bodies held in memory.
+//! A proxy before a registry that does to each answer what a test says. One request a connection, bodies held in memory.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Both ways, with TLS or without.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+type Stream = Box<dyn Duplex>;
+
+/// Certificate and key, PEM.
+type Identity = (String, String);
+
+/// What turns a connection into bytes.
+fn acceptor(identity: Option<&Identity>) -> Option<TlsAcceptor> {
+    let (chain, key) = identity?;
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Some(TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap())))
+}
+
+/// `None` when the client does not like our certificate.
+async fn accept(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Stream> {
+    match tls {
+        Some(tls) => Some(Box::new(tls.accept(stream).await.ok()?)),
+        None => Some(Box::new(stream)),
+    }
+}
 
 /// The first byte of a TLS session.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -73,6 +104,16 @@ impl Drop for Proxy {
 impl Proxy {
     /// Before the registry on `upstream`.
     pub async fn start(upstream: u16, rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Self {
+        Self::start_as(None, upstream, rule).await
+    }
+
+    /// The same, speaking TLS to the client.
+    pub async fn start_as(
+        identity: Option<&Identity>,
+        upstream: u16,
+        rule: impl Fn(&Asked) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        let tls = acceptor(identity);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -80,7 +121,8 @@ impl Proxy {
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, upstream, rule.clone(), log.clone()));
+                let (tls, rule, log) = (tls.clone(), rule.clone(), log.clone());
+                connections.spawn(async move { serve(accept(stream, tls).await?, upstream, rule, log).await });
             }
         });
         Self { port, asked, task }
@@ -98,6 +140,7 @@ impl Proxy {
 /// A proxy for outgoing connections, as companies have them: every name leads to this machine. It makes hosts that do not look like loopback.
 pub struct Outgoing {
     pub port: u16,
+    is_tls: bool,
     asked: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
@@ -110,6 +153,13 @@ impl Drop for Outgoing {
 
 impl Outgoing {
     pub async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    /// One that is itself spoken to by TLS.
+    pub async fn start_as(identity: Option<&Identity>) -> Self {
+        let tls = acceptor(identity);
+        let is_tls = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -117,14 +167,15 @@ impl Outgoing {
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(pass(stream, log.clone()));
+                let (tls, log) = (tls.clone(), log.clone());
+                connections.spawn(async move { pass(accept(stream, tls).await?, log).await });
             }
         });
-        Self { port, asked, task }
+        Self { port, is_tls, asked, task }
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", if self.is_tls { "https" } else { "http" }, self.port)
     }
 
     /// Request lines.
@@ -134,7 +185,7 @@ impl Outgoing {
 }
 
 /// A tunnel, or plain requests with whole URLs, which Go's servers understand as they are.
-async fn pass(mut client: TcpStream, log: Arc<Mutex<Vec<String>>>) -> Option<()> {
+async fn pass(mut client: Stream, log: Arc<Mutex<Vec<String>>>) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await.ok()?);
@@ -154,7 +205,7 @@ async fn pass(mut client: TcpStream, log: Arc<Mutex<Vec<String>>>) -> Option<()>
 }
 
 /// One request; errors are the client's having gone, which ends it all the same.
-async fn serve(mut client: TcpStream, upstream: u16, rule: Rule, log: Arc<Mutex<Vec<Asked>>>) -> Option<()> {
+async fn serve(mut client: Stream, upstream: u16, rule: Rule, log: Arc<Mutex<Vec<Asked>>>) -> Option<()> {
     let asked = read_request(&mut client).await?;
     log.lock().unwrap().push(asked.clone());
     let fault = rule(&asked);
@@ -223,7 +274,7 @@ async fn forward(registry: &mut TcpStream, asked: &Asked, fault: &Fault) -> Opti
     Some(true)
 }
 
-async fn read_request(client: &mut TcpStream) -> Option<Asked> {
+async fn read_request(client: &mut Stream) -> Option<Asked> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await.ok()?);

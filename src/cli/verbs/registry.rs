@@ -7,7 +7,7 @@ use serde_json::json;
 use super::ps::ellipsis;
 use super::{Ctx, Outcome, filters};
 use crate::cli::args::{ImageCopyArgs, LoginArgs, LogoutArgs, PullArgs, PushArgs, SearchArgs};
-use crate::cli::failure::Said;
+use crate::cli::failure::{Quiet, Said};
 use crate::cli::progress::Ledger;
 use crate::cli::table::{Layout, Titles};
 use crate::cli::terminal;
@@ -59,8 +59,24 @@ pub async fn fetch(request: &PullImage, talk: Talk, ctx: &mut Ctx) -> anyhow::Re
     let engine = ctx.engine.clone();
     let mut pull = engine.images().pull(request, ledger.progress());
     let out = if talk == Talk::Out { &mut ctx.io.out } else { &mut ctx.io.err };
-    let pulled = ledger.watch(&mut pull, out).await;
-    Ok(pulled?)
+    // The biased order: what is done is done, also when somebody has just given up.
+    let pulled = tokio::select! {
+        biased;
+        pulled = ledger.watch(&mut pull, out) => Some(pulled),
+        () = terminal::interrupted() => None,
+    };
+    // Dropped, it ends its transfers.
+    drop(pull);
+    match pulled {
+        Some(pulled) => Ok(pulled?),
+        None => Err(stopped("pull", "what came of it is kept, and the next pull goes on from there", ctx)),
+    }
+}
+
+/// Says that somebody pressed Ctrl-C and what that means; the shell gets the code of a process that died of it.
+fn stopped(verb: &str, meaning: &str, ctx: &mut Ctx) -> anyhow::Error {
+    ctx.io.say(&format!("{verb} stopped: {meaning}"));
+    Quiet(130).into()
 }
 
 pub async fn pull(args: PullArgs, ctx: &mut Ctx) -> Outcome {
@@ -118,7 +134,16 @@ pub async fn push(args: PushArgs, ctx: &mut Ctx) -> Outcome {
         let mut ledger = Ledger::new(ctx.io.is_out_tty);
         let engine = ctx.engine.clone();
         let mut push = engine.images().push(&request, ledger.progress());
-        ledger.watch(&mut push, &mut ctx.io.out).await?
+        let pushed = tokio::select! {
+            biased;
+            pushed = ledger.watch(&mut push, &mut ctx.io.out) => Some(pushed),
+            () = terminal::interrupted() => None,
+        };
+        drop(push);
+        match pushed {
+            Some(pushed) => pushed?,
+            None => return Err(stopped("push", "layers that are there are not sent again by the next one", ctx)),
+        }
     };
     for image in pushed {
         if args.quiet {

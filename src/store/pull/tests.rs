@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use serde_json::json;
 
@@ -276,21 +276,63 @@ fn plain_and_zstd_layers_come_as_well() {
 }
 
 #[test]
-fn two_pulls_share_the_work() {
+fn pulls_of_one_image_fetch_once_and_unpack_once() {
     let Some((_dir, store)) = bench() else { return };
     let mut shop = Shop::default();
     let wanted = image(&mut shop, &[1, 2, 3, 4]);
+    // Who told that a layer comes, or is read again.
+    let told = Mutex::new(BTreeSet::new());
     std::thread::scope(|scope| {
-        for _ in 0..3 {
+        for who in 0..3 {
             // A handle of its own, as another process has one.
             let store = Store::open(store.root()).unwrap();
-            let (wanted, shop) = (&wanted, &shop);
-            scope.spawn(move || pull(&store, wanted, shop).unwrap());
+            let (wanted, shop, told) = (&wanted, &shop, &told);
+            scope.spawn(move || {
+                let (note, noted) = std::sync::mpsc::channel();
+                let progress = Progress(std::sync::Arc::new(move |step: Step| note.send(step).unwrap_or(())));
+                store.pull(wanted.clone(), shop, 3, &progress).unwrap();
+                let is_work = |step: &Step| matches!(step.verb, "fetching" | "verifying" | "extracting");
+                let parts = noted.try_iter().filter(is_work).map(|step| (step.part, who));
+                told.lock().unwrap().extend(parts);
+            });
         }
     });
     assert_eq!(shop.n_sent(), total(&wanted), "every byte once");
+    let told = told.into_inner().unwrap();
+    let parts: BTreeSet<_> = told.iter().map(|(part, _)| part).collect();
+    assert_eq!((parts.len(), told.len()), (4, 4), "one worked on each layer: {told:?}");
     assert_eq!((n_files(&store, "partial"), n_files(&store, "tmp")), (0, 0));
     assert_eq!(store.images().unwrap().len(), 1);
+}
+
+/// A layer is in place before its image is, and trusted only in the boot in which it was unpacked, until a barrier has put it on the disk.
+#[test]
+fn a_layer_of_an_unfinished_pull_is_used_again_but_not_after_a_crash() {
+    let Some((_dir, store)) = bench() else { return };
+    let mut shop = Shop::default();
+    let wanted = image(&mut shop, &[1, 2]);
+    let (first, second) = (shop.blobs[0].clone(), shop.blobs[1].clone());
+    let half = |shop: &mut Shop| {
+        // The second layer does not come.
+        shop.blobs[1].1.truncate(1000);
+        pull(&store, &wanted, shop).unwrap_err();
+        shop.blobs[1] = second.clone();
+        shop.n_sent();
+    };
+    half(&mut shop);
+    let ImageConfig { rootfs, .. } = ImageConfig::parse(&wanted.config).unwrap();
+    let diff_id = &rootfs.diff_ids[0];
+    assert!(store.layer_record(diff_id).unwrap().is_some() && store.images().unwrap().is_empty());
+    // The machine crashed: the layer's files may be empty now.
+    fs::write(store.unflushed_path(diff_id), "another boot").unwrap();
+    fs::write(store.layer_dir(diff_id).join("fs/f1"), "").unwrap();
+    assert!(store.layer_record(diff_id).unwrap().is_none());
+    pull(&store, &wanted, &shop).unwrap();
+    assert!(shop.n_sent() < total(&wanted), "its blob was there");
+    assert_eq!(store.open_blob(&first.0, 0).unwrap().metadata().unwrap().len(), first.1.len() as u64);
+    assert_eq!(fs::metadata(store.layer_dir(diff_id).join("fs/f1")).unwrap().len(), 200_000);
+    assert!(!store.unflushed_path(diff_id).exists(), "what an image names is on the disk");
+    store.save(&["r.test/a:1".to_owned()], &mut io::sink()).unwrap();
 }
 
 #[test]
