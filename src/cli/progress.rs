@@ -368,7 +368,7 @@ mod tests {
         assert!(line.starts_with("a[2Jb: Downloading [=========================>"), "{line}");
         assert!(line.ends_with(" 50B/100B"), "{line}");
         for (cols, expected) in [
-            (60, "a: Downloading [================>                ]      50B/100B"),
+            (60, "a: Downloading [==============>              ]      50B/100B"),
             (30, "a: Downloading      50B/100B"),
             (20, "a: Downloading      "),
         ] {

@@ -516,6 +516,97 @@ impl Origin for Local<'_> {
     }
 }
 
+/// Blobs from memory; in the middle of the second one somebody else takes all that is left of the disk.
+struct Crowded<'a> {
+    made: &'a Made,
+    filler: PathBuf,
+    n_opened: AtomicU64,
+}
+
+impl Origin for Crowded<'_> {
+    fn open(&self, blob: &Descriptor, offset: u64) -> std::io::Result<Box<dyn Read + '_>> {
+        let bytes = &self.made.blobs[blob.digest.as_str()][usize::try_from(offset).unwrap()..];
+        if self.n_opened.fetch_add(1, Ordering::SeqCst) != 1 {
+            return Ok(Box::new(bytes));
+        }
+        let (start, rest) = bytes.split_at(bytes.len() / 2);
+        let filler = self.filler.clone();
+        let fill = move || {
+            let mut file = fs::File::create(&filler)?;
+            let block = [1; 64 << 10];
+            while file.write_all(&block).is_ok() {}
+            Ok(())
+        };
+        Ok(Box::new(start.chain(OnFirstRead(Some(fill))).chain(rest)))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Does something when it is read, and is empty.
+struct OnFirstRead<F>(Option<F>);
+
+impl<F: FnOnce() -> std::io::Result<()>> Read for OnFirstRead<F> {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(()), |act| act()).map(|()| 0)
+    }
+}
+
+/// On a file system of its own in a mount namespace of one thread, so that nobody else sees either.
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_pull_shows_nothing_and_costs_nothing() {
+    use nix::mount::{MsFlags, mount};
+    let home = Home::new();
+    let dir = home.path("small");
+    fs::create_dir(&dir).unwrap();
+    let work = move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), Some("size=48m")).unwrap();
+        let store = Store::open(&dir.join("root")).unwrap();
+        let made = image(&[1, 2, 3], 4 << 20);
+        let wanted = || Wanted {
+            shown: "r.test/big:1".to_owned(),
+            names: vec!["r.test/big:1".parse().unwrap()],
+            manifest: made.manifest.clone(),
+            config: made.config.clone(),
+        };
+        let filler = dir.join("filler");
+        let crowded = Crowded { made: &made, filler: filler.clone(), n_opened: AtomicU64::new(0) };
+        let error = store.pull(wanted(), &crowded, 1, &Progress::none()).unwrap_err();
+        assert_eq!(error.class, Class::Full, "{}", error.chain());
+        assert!(store.images().unwrap().is_empty());
+        let n_in = |name: &str| fs::read_dir(dir.join("root").join(name)).map_or(0, Iterator::count);
+        assert_eq!((n_in("tmp"), n_in("layers")), (0, 0), "what was unpacked does not stay on a full disk");
+        // Somebody made room: what came is not fetched again.
+        fs::remove_file(&filler).unwrap();
+        let report = store.check(&CheckStore { thorough: true, repair: false }).unwrap();
+        assert!(report.problems.is_empty(), "{:#?}", report.problems);
+        store.pull(wanted(), &Local(&made), 2, &Progress::none()).unwrap();
+        assert_eq!(store.images().unwrap().len(), 1);
+        let report = store.check(&CheckStore { thorough: true, repair: false }).unwrap();
+        assert!(report.problems.is_empty(), "{:#?}", report.problems);
+        assert_eq!(n_in("partial"), 0);
+
+        // What cannot fit is refused before the disk is full.
+        let huge = image(&[4, 5, 6, 7], 9 << 20);
+        let names = vec!["r.test/huge:1".parse().unwrap()];
+        let wanted = Wanted {
+            shown: "r.test/huge:1".to_owned(),
+            names,
+            manifest: huge.manifest.clone(),
+            config: huge.config.clone(),
+        };
+        let error = store.pull(wanted, &Local(&huge), 2, &Progress::none()).unwrap_err();
+        assert_eq!(error.class, Class::Full, "{}", error.chain());
+        assert!(error.message.contains("does not fit"), "{}", error.chain());
+        assert_eq!(store.images().unwrap().len(), 1);
+    };
+    std::thread::spawn(work).join().unwrap();
+}
+
 /// Works on the store until it is killed; each operation that is done adds a byte to a file.
 fn child_of_the_random_test(task: &str) {
     let (root, seed) = task.split_once('|').unwrap();
