@@ -21,6 +21,7 @@ pub mod image;
 pub mod logs;
 pub mod network;
 pub mod progress;
+pub mod resume;
 pub mod spec;
 pub mod stats;
 pub mod system;
@@ -51,6 +52,7 @@ pub use image::{
 pub use logs::{LogChunk, LogEntry, LogStream, LogsQuery, StreamKind};
 pub use network::NetworkSummary;
 pub use progress::Progress;
+pub use resume::Resume;
 pub use spec::{ContainerSpec, HealthCheck, MountSpec, PortBinding, Resources, RestartPolicy, Ulimit};
 pub use stats::{Pressure, StatsQuery, StatsSample};
 pub use system::{CheckProblem, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion, HostLoad};

@@ -20,6 +20,7 @@ pub mod proxy;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod script;
+mod secured;
 pub mod target;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,6 @@ mod images;
 mod layers;
 mod link;
 mod logs;
-mod resume;
 mod ssh;
 mod stats;
 mod system;

@@ -2,8 +2,14 @@
 //! root, namespaces and cgroups, and says so when it has not got them), and on remote daemons: a real dockerd and a real podman. A case knows no implementation; `World` hides how one is made.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
+#[allow(dead_code)] // another test program uses the rest
+#[path = "remote/certificates.rs"]
+mod certificates;
 #[path = "contract/copying.rs"]
 mod copying;
+#[allow(dead_code)] // another test program uses the rest
+#[path = "remote/daemons.rs"]
+mod daemons;
 #[path = "contract/errors.rs"]
 mod errors;
 #[path = "contract/lifecycle.rs"]

@@ -8,6 +8,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::proxy::Proxy;
@@ -39,6 +40,8 @@ impl Deadlines {
 /// A connection that takes one request at a time. Dropping it closes it once the answers that are being read have ended.
 pub struct Connection {
     sender: SendRequest<Body>,
+    /// Moves the bytes. It may find the connection's end before a request is on it, and then it alone knows why; `None` once it has told.
+    task: Option<JoinHandle<hyper::Result<()>>>,
     target: Target,
     forwarder: Option<Proxy>,
 }
@@ -71,11 +74,9 @@ impl Connection {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| HttpError::from_hyper(&target.to_string(), error))?;
-        // The task lives as long as the sender or the body being read; whatever fails in it is told to those two.
-        tokio::spawn(async move {
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Self { sender, target, forwarder: None })
+        // The task lives as long as the sender or the body being read.
+        let task = tokio::spawn(connection.with_upgrades());
+        Ok(Self { sender, task: Some(task), target, forwarder: None })
     }
 
     /// Sends a request whose URI is a path with its query; returns once the head of the answer is there.
@@ -139,17 +140,21 @@ impl Connection {
         self.address(&mut request)?;
         let sent = request.body().sent();
         let mut response = std::pin::pin!(self.sender.send_request(request));
-        loop {
+        let answer = loop {
             let before = sent.load(Ordering::Relaxed);
             let Some((until, after)) = earlier(deadlines.idle.map(|span| (Instant::now() + span, span)), total) else {
-                return response.await.map_err(|error| HttpError::from_hyper(&peer, error));
+                break response.await;
             };
             match timeout_at(until, &mut response).await {
-                Ok(answer) => return answer.map_err(|error| HttpError::from_hyper(&peer, error)),
+                Ok(answer) => break answer,
                 // Our body is still moving: that is no silence.
                 Err(_) if moved(&sent, before) && total.is_none_or(|(end, _)| Instant::now() < end) => {}
                 Err(_) => return Err(HttpError::Timeout { peer, waiting_for: "an answer", after }),
             }
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(HttpError::from_hyper(&peer, why(&mut self.task, error).await)),
         }
     }
 
@@ -169,6 +174,14 @@ impl Connection {
         let value = HeaderValue::from_str(&host).map_err(|_| wrong(&host))?;
         request.headers_mut().entry(HOST).or_insert(value);
         Ok(())
+    }
+}
+
+/// A request that never came onto the connection knows only that; what ended the connection is the task's to tell.
+async fn why(task: &mut Option<JoinHandle<hyper::Result<()>>>, error: hyper::Error) -> hyper::Error {
+    match task.take() {
+        Some(task) if error.is_canceled() => task.await.ok().and_then(Result::err).unwrap_or(error),
+        _ => error,
     }
 }
 

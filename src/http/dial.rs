@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::proxy::Proxy;
+use super::secured::Secured;
 use super::{HttpError, Proxies, Target, Tls, TlsOptions};
 
 /// Bytes both ways.
@@ -114,7 +115,7 @@ impl Dialer {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| HttpError::Address { text: host.to_owned(), why: "not a host name" })?;
         match TlsConnector::from(self.tls.config.clone()).connect(name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => Ok(Box::new(Secured(stream))),
             Err(error) => {
                 let peer = target.to_string();
                 Err(HttpError::from_tls(&peer, &error).unwrap_or(HttpError::Connect { peer, source: error }))

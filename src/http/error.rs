@@ -21,9 +21,12 @@ pub enum HttpError {
     Connect { peer: String, source: io::Error },
     #[error("{peer}: its certificate {problem}")]
     Certificate { peer: String, problem: CertificateProblem },
-    /// The peer does not take us, or there is no common TLS.
-    #[error("{peer}: {why}")]
+    /// There is no common TLS.
+    #[error("{peer}: TLS failed: {why}")]
     Tls { peer: String, why: String },
+    /// The peer does not take our client certificate, or wants one. Which of the two its alert does not always say.
+    #[error("{peer}: it {}", if *.is_missing { "wants a client certificate" } else { "refuses our client certificate" })]
+    Unwelcome { peer: String, is_missing: bool },
     /// The peer was to speak TLS.
     #[error("{peer}: it speaks plain HTTP, not TLS")]
     PlainHttp { peer: String },
@@ -105,7 +108,11 @@ impl HttpError {
             rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
                 Self::PlainHttp { peer: peer.to_owned() }
             }
-            other => Self::Tls { peer: peer.to_owned(), why: tls_sentence(other) },
+            rustls::Error::AlertReceived(alert) if is_about_certificates(*alert) => {
+                let is_missing = *alert == rustls::AlertDescription::CertificateRequired;
+                Self::Unwelcome { peer: peer.to_owned(), is_missing }
+            }
+            other => Self::Tls { peer: peer.to_owned(), why: other.to_string() },
         })
     }
 
@@ -129,15 +136,18 @@ impl HttpError {
     }
 }
 
-fn tls_sentence(error: &rustls::Error) -> String {
+fn is_about_certificates(alert: rustls::AlertDescription) -> bool {
     use rustls::AlertDescription as Alert;
-    match error {
-        rustls::Error::AlertReceived(Alert::CertificateRequired) => "it wants a client certificate".to_owned(),
-        rustls::Error::AlertReceived(
-            Alert::BadCertificate | Alert::UnknownCA | Alert::CertificateUnknown | Alert::CertificateExpired,
-        ) => format!("it refuses our client certificate: {error}"),
-        other => format!("TLS failed: {other}"),
-    }
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+    )
 }
 
 impl From<&rustls::CertificateError> for CertificateProblem {
@@ -159,9 +169,10 @@ impl From<&rustls::CertificateError> for CertificateProblem {
     }
 }
 
-/// webpki says `DnsName("a.example")`; people want the name.
+/// webpki says `DnsName("a.example")` and `IpAddress(10.0.0.1)`; people want the name.
 fn plain(presented: &str) -> String {
-    presented.split('"').nth(1).unwrap_or(presented).to_owned()
+    let name = presented.split_once('(').and_then(|(_, name)| name.strip_suffix(')'));
+    name.unwrap_or(presented).trim_matches('"').to_owned()
 }
 
 fn names(names: &[String]) -> String {

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-use super::HttpError;
+use super::{CertificateProblem, HttpError};
 
 /// How far the server's certificate is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,17 @@ pub struct ClientCertificate {
 impl std::fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ClientCertificate({})", self.origin)
+    }
+}
+
+impl ClientCertificate {
+    /// Whether a peer must refuse it for its dates alone. `None` when they are right, or cannot be read.
+    pub fn outdated(&self) -> Option<CertificateProblem> {
+        let chain = certificates(&self.chain).ok()?;
+        match super::x509::check_dates(chain.first()?, UnixTime::now()) {
+            Err(Error::InvalidCertificate(problem)) => Some(CertificateProblem::from(&problem)),
+            _ => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::ask::{Ask, LONG};
-use super::hijack::{self, Session};
+use super::hijack::{self, Process, Session};
 use super::{Remote, archive, logs, stats, wait};
 use crate::api::compat::{Family, Feature};
 use crate::api::read::Read;
@@ -123,7 +123,7 @@ impl Containers for Remote {
 
     async fn attach(&self, ctr: &str, options: &AttachOptions) -> Result<Attached> {
         let detach_keys = hijack::detach_keys(options.detach_keys.as_deref())?;
-        let tty = self.inspect(ctr).await?.spec.tty;
+        let before = self.inspect(ctr).await?;
         let query = Query::default()
             .with("stream", 1)
             .flag("logs", options.replay_logs)
@@ -132,7 +132,8 @@ impl Containers for Remote {
             .flag("stderr", options.stderr)
             .with_some("detachKeys", options.detach_keys.as_deref());
         let ask = Ask::about(Call::ContainerAttach, named(ctr)?).query(query);
-        hijack::open(&self.link, ask, Session { tty, detach_keys }).await
+        let process = Process::Container(before.id.to_string(), before.state.finished_at);
+        hijack::open(&self.link, ask, Session { tty: before.spec.tty, detach_keys, process }).await
     }
 
     async fn resize(&self, ctr: &str, size: TtySize) -> Result<()> {

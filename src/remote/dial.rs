@@ -90,9 +90,10 @@ pub(super) fn explain(endpoint: &Endpoint, error: HttpError) -> EngineError {
             new(Class::Forbidden, format!("cannot trust {endpoint}: its certificate {problem}")).with_hint(hint)
         }
         HttpError::Tls { why, .. } => {
-            new(Class::Forbidden, format!("cannot make a secure connection to {endpoint}: {why}"))
-                .with_hint("client certificates are cert.pem and key.pem in DOCKER_CERT_PATH")
+            new(Class::Forbidden, format!("cannot make a secure connection to {endpoint}: TLS failed: {why}"))
+                .with_hint("the daemon may speak an older TLS than 1.2")
         }
+        HttpError::Unwelcome { .. } => unwelcome(endpoint),
         HttpError::Protocol { source, .. } => {
             new(Class::Internal, format!("{endpoint} does not answer as a docker daemon does")).caused_by(&source)
         }
@@ -100,7 +101,10 @@ pub(super) fn explain(endpoint: &Endpoint, error: HttpError) -> EngineError {
             let cap = crate::stdx::human::size_iec(max);
             new(Class::Internal, format!("the answer of {endpoint} is longer than {cap}"))
         }
-        HttpError::Cut { .. } => new(Class::Unavailable, format!("the connection to {endpoint} was cut")),
+        HttpError::Cut { source, .. } => match source.as_deref().and_then(|source| said_by_ssh(source)) {
+            Some(known) => known,
+            None => new(Class::Unavailable, format!("the connection to {endpoint} was cut")),
+        },
         HttpError::Sending { source, .. } => {
             let why = source.to_string();
             new(Class::Invalid, format!("cannot send to {endpoint}: {}", crate::api::error::one_line(&why)))
@@ -110,6 +114,39 @@ pub(super) fn explain(endpoint: &Endpoint, error: HttpError) -> EngineError {
         other @ (HttpError::Address { .. } | HttpError::Setting(_) | HttpError::Proxy { .. }) => {
             new(Class::Invalid, other.to_string())
         }
+    }
+}
+
+/// Ssh has its own sentence for what ended one of its channels.
+pub(super) fn said_by_ssh(error: &(dyn std::error::Error + 'static)) -> Option<EngineError> {
+    let mut beneath = Some(error);
+    while let Some(cause) = beneath {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return io.get_ref()?.downcast_ref::<EngineError>().cloned();
+        }
+        beneath = cause.source();
+    }
+    None
+}
+
+/// The daemon does not let us in. Its alert seldom says why: what can be known here is looked at here.
+fn unwelcome(endpoint: &Endpoint) -> EngineError {
+    let failed = |why: &str| {
+        let message = format!("cannot make a secure connection to {endpoint}: {why}");
+        EngineError::new(Class::Forbidden, endpoint.to_string(), message)
+    };
+    let Endpoint::Tcp { tls: Some(files), .. } = endpoint else {
+        return failed("it wants a client certificate");
+    };
+    let Some(client) = tls(endpoint, files).ok().and_then(|options| options.client) else {
+        return failed("it wants a client certificate")
+            .with_hint("client certificates are cert.pem and key.pem in DOCKER_CERT_PATH");
+    };
+    match client.outdated() {
+        Some(problem) => failed(&format!("it refuses our client certificate, which {problem}"))
+            .with_hint(format!("have {} renewed", client.origin)),
+        None => failed("it refuses our client certificate")
+            .with_hint(format!("is {} signed by the authority that the daemon trusts (--tlscacert)?", client.origin)),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::ask::Ask;
 use super::link::Link;
-use super::logs::unix;
+use super::logs::{is_away, unix};
 use crate::api::from_wire;
 use crate::api::from_wire::progress::Objects;
 use crate::api::routes::{Call, Query};
@@ -106,7 +106,7 @@ impl Follow {
 
     async fn again(&mut self, cut: EngineError) -> Result<()> {
         // Without a moment to go on from, what happened meanwhile is not known: that is for the follower to mend.
-        if cut.class != Class::Unavailable || self.last.is_empty() {
+        if !is_away(&cut) || self.last.is_empty() {
             return Err(cut);
         }
         for wait in RETRIES {

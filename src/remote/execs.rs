@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Remote;
 use super::ask::Ask;
-use super::hijack::{self, Session};
+use super::hijack::{self, Process, Session};
 use crate::api::compat::Feature;
 use crate::api::read::Read;
 use crate::api::routes::{Call, Query};
@@ -88,7 +88,8 @@ impl Execs for Remote {
             body["ConsoleSize"] = json!([size.rows, size.cols]);
         }
         let ask = Ask::about(Call::ExecStart, exec_id).json(&body);
-        let session = Session { tty: made.tty, detach_keys: made.detach_keys };
+        let process = Process::Exec(exec_id.to_owned());
+        let session = Session { tty: made.tty, detach_keys: made.detach_keys, process };
         let attached = hijack::open(&self.link, ask, session).await?;
         self.link.execs.started(exec_id);
         if let Some(size) = size.filter(|_| has_size && !in_start) {

@@ -4,21 +4,26 @@
 //! come to the same thing here, which is why this head is read by hand: no HTTP library gives the stream away after a 200.
 //! Half-closing the writing side is the end of input; output goes on until the daemon closes its side.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::{Ask, Payload};
 use super::dial;
 use super::link::Link;
 use crate::api::compat;
 use crate::api::error;
+use crate::api::from_wire;
+use crate::api::routes::Call;
 use crate::api::stdcopy::{Channel, Demux};
+use crate::config::host::Endpoint;
+use crate::engine::container::Status;
 use crate::engine::{Attached, BoxStream, Class, EngineError, Input, Output, Result, StreamKind};
 use crate::http::Duplex;
 use crate::shim::detach::{self, Matcher};
@@ -31,14 +36,26 @@ const MAX_REFUSAL: usize = 64 << 10;
 const BUFFER: usize = 64 << 10;
 /// Until the daemon takes what was typed; a process that does not read holds it up for as long as it likes, so this is for a dead link only.
 const CLOSE: Duration = Duration::from_secs(10);
+/// Output ends a moment before the daemon takes note of the process's end.
+const SETTLING: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 type Wire = Box<dyn Duplex>;
 
-/// How the bytes are to be read, and what of what is typed ends it.
+/// How the bytes are to be read, what of what is typed ends it, and whose process it is.
 pub(super) struct Session {
     pub(super) tty: bool,
     /// The bytes of the detach keys; empty for never.
     pub(super) detach_keys: Vec<u8>,
+    pub(super) process: Process,
+}
+
+/// Whose output a stream carries: asked when the stream ends in a way that a cut link could have made.
+#[derive(Clone, Debug)]
+pub(super) enum Process {
+    Exec(String),
+    /// Name or id, and when it had last ended as the session began: a later end is the one that closed the stream.
+    Container(String, Option<SystemTime>),
 }
 
 /// The bytes of detach keys as typed; docker's own where none are said.
@@ -48,7 +65,7 @@ pub(super) fn detach_keys(keys: Option<&str>) -> Result<Vec<u8>> {
 }
 
 /// Sends the request and takes the connection over.
-pub(super) async fn open(link: &Link, ask: Ask, session: Session) -> Result<Attached> {
+pub(super) async fn open(link: &Arc<Link>, ask: Ask, session: Session) -> Result<Attached> {
     let head = head(link, &ask).await?;
     let opening = async {
         let mut wire = link.dial().await?;
@@ -66,7 +83,7 @@ pub(super) async fn open(link: &Link, ask: Ask, session: Session) -> Result<Atta
         Err(refusal(link, &ask, status, wire, rest).await)
     };
     let (wire, first) = timeout(HEAD, opening).await.unwrap_or_else(|_| Err(dial::silent(link.endpoint())))?;
-    Ok(attached(link.name().to_owned(), wire, first, session))
+    Ok(attached(link, wire, first, session))
 }
 
 async fn head(link: &Link, ask: &Ask) -> Result<Vec<u8>> {
@@ -135,24 +152,25 @@ async fn refusal(link: &Link, ask: &Ask, status: u16, mut wire: Wire, mut body: 
 }
 
 fn gone(link: &Link, error: &std::io::Error) -> EngineError {
-    EngineError::new(
-        Class::Unavailable,
-        link.name(),
-        format!("the connection to {} was cut: {}", link.name(), dial::plain(error)),
-    )
+    if let Some(known) = dial::said_by_ssh(error) {
+        return known;
+    }
+    let message = format!("the connection to {} was cut: {}", link.name(), dial::plain(error));
+    EngineError::new(Class::Unavailable, link.name(), message)
 }
 
 fn cut(name: &str) -> EngineError {
     EngineError::new(Class::Unavailable, name, format!("the connection to {name} was cut"))
 }
 
-fn attached(name: String, wire: Wire, first: BytesMut, session: Session) -> Attached {
+fn attached(link: &Arc<Link>, wire: Wire, first: BytesMut, session: Session) -> Attached {
     let (read, write) = tokio::io::split(wire);
     let (detached, was_detached) = tokio::sync::watch::channel(false);
     let demux = (!session.tty).then(Demux::default);
     let pending = if first.is_empty() { None } else { Some(first.freeze()) };
     let reader = Reader {
-        name: name.clone(),
+        link: Arc::clone(link),
+        process: session.process,
         read,
         pending,
         demux,
@@ -164,12 +182,13 @@ fn attached(name: String, wire: Wire, first: BytesMut, session: Session) -> Atta
     Attached {
         tty: session.tty,
         output: reader.stream(),
-        input: Box::new(Typing { name, write: Some(write), matcher, detached }),
+        input: Box::new(Typing { name: link.name().to_owned(), write: Some(write), matcher, detached }),
     }
 }
 
 struct Reader {
-    name: String,
+    link: Arc<Link>,
+    process: Process,
     read: ReadHalf<Wire>,
     pending: Option<Bytes>,
     demux: Option<Demux>,
@@ -196,17 +215,13 @@ impl Reader {
                 None => {
                     let mut buffer = BytesMut::with_capacity(BUFFER);
                     match self.read.read_buf(&mut buffer).await {
-                        Ok(0) => return self.end(),
+                        Ok(0) => return self.end(Closed::InOrder).await,
                         Ok(_) => buffer.freeze(),
                         // A daemon that is done may reset instead of closing: what it had to say has come.
-                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return self.end(),
-                        Err(error) => {
-                            return self.fail(format!(
-                                "the connection to {} was cut: {}",
-                                self.name,
-                                dial::plain(&error)
-                            ));
+                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                            return self.end(Closed::ByReset).await;
                         }
+                        Err(error) => return self.fail(gone(&self.link, &error)),
                     }
                 }
             };
@@ -228,31 +243,80 @@ impl Reader {
             Channel::SystemError => complaint.extend_from_slice(&piece.bytes),
         });
         self.ready = outputs.into_iter();
-        let failed = |message: String| EngineError::new(Class::Internal, &self.name, message);
+        let failed = |message: String| EngineError::new(Class::Internal, self.link.name(), message);
         if !complaint.is_empty() {
             self.is_over = true;
             return Err(failed(error::one_line(&String::from_utf8_lossy(&complaint))));
         }
         fed.map_err(|bad| {
             self.is_over = true;
-            failed(format!("{}: {bad}", self.name))
+            failed(format!("{}: {bad}", self.link.name()))
         })
     }
 
-    fn end(&mut self) -> Option<Result<Output>> {
+    async fn end(&mut self, closed: Closed) -> Option<Result<Output>> {
         self.is_over = true;
         if *self.was_detached.borrow() {
             return Some(Ok(Output::Detached));
         }
-        if self.demux.as_ref().is_some_and(|demux| !demux.is_between_frames()) {
-            return self.fail(format!("the connection to {} was cut in the middle of its output", self.name));
-        }
-        None
+        let how = if !self.demux.as_ref().is_none_or(Demux::is_between_frames) {
+            "in the middle of its output"
+        } else if may_be_cut(self.link.endpoint(), closed) && self.goes_on().await {
+            "while the process goes on"
+        } else {
+            return None;
+        };
+        let message = format!("the connection to {} was cut {how}", self.link.name());
+        self.fail(EngineError::new(Class::Unavailable, self.link.name(), message))
     }
 
-    fn fail(&mut self, message: String) -> Option<Result<Output>> {
+    fn fail(&mut self, error: EngineError) -> Option<Result<Output>> {
         self.is_over = true;
-        Some(Err(EngineError::new(Class::Unavailable, &self.name, message)))
+        Some(Err(error))
+    }
+
+    /// Whether the process lives on without its stream. A daemon that cannot be asked leaves that open: whoever asks it for the exit is told.
+    async fn goes_on(&mut self) -> bool {
+        let end = Instant::now() + SETTLING;
+        while matches!(self.is_running().await, Ok(true)) {
+            if Instant::now() > end {
+                return true;
+            }
+            sleep(ASK_AGAIN).await;
+        }
+        false
+    }
+
+    async fn is_running(&mut self) -> Result<bool> {
+        match &self.process {
+            Process::Exec(id) => {
+                let doc = self.link.json(Ask::about(Call::ExecInspect, id)).await?;
+                Ok(from_wire::container::exec(&doc).running)
+            }
+            Process::Container(ctr, ended_before) => {
+                let doc = self.link.json(Ask::about(Call::ContainerInspect, ctr)).await?;
+                let state = from_wire::container::detail(&doc, None).state;
+                let is_alive = matches!(state.status, Status::Running | Status::Paused);
+                Ok(is_alive && state.finished_at == *ended_before)
+            }
+        }
+    }
+}
+
+/// How the daemon's side of a stream was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    InOrder,
+    ByReset,
+}
+
+/// Whether something between the daemon and us could have closed it. A socket of this machine is closed by the daemon alone, and TLS says that an
+/// end is one.
+fn may_be_cut(endpoint: &Endpoint, closed: Closed) -> bool {
+    match endpoint {
+        Endpoint::Unix(_) => false,
+        Endpoint::Tcp { tls: Some(_), .. } => closed == Closed::ByReset,
+        Endpoint::Tcp { tls: None, .. } | Endpoint::Ssh { .. } => true,
     }
 }
 

@@ -30,6 +30,8 @@ const MAX_JSON: u64 = 64 << 20;
 const MAX_REFUSAL: u64 = 64 << 10;
 /// Until a daemon says which version it speaks.
 const HELLO: Duration = Duration::from_secs(30);
+/// What Go's servers answer to plain HTTP where they speak TLS (net/http, server.go).
+const HTTP_TO_HTTPS: &[u8] = b"sent an HTTP request to an HTTPS server.\n";
 /// As long as a stream may last.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -127,7 +129,12 @@ impl Link {
         let family = text("server").map_or(Family::Other, |server| Family::of(&server));
         let (status, kind) =
             (answer.status().as_u16(), text("content-type").unwrap_or_else(|| "no content type".to_owned()));
-        self.whole(answer, MAX_REFUSAL).await?;
+        let said = self.whole(answer, MAX_REFUSAL).await?;
+        if status == 400 && said.ends_with(HTTP_TO_HTTPS) {
+            let message = format!("{} speaks TLS, not plain HTTP", self.name);
+            return Err(EngineError::new(Class::Invalid, &self.name, message)
+                .with_hint("set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of its certificates"));
+        }
         if let Some(newest) = newest.filter(|newest| *newest <= compat::NEWEST) {
             return self.agreed(newest, None, family);
         }

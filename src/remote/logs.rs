@@ -11,13 +11,12 @@ use tokio::time::{Instant, sleep};
 use super::ask::Ask;
 use super::containers::missing;
 use super::link::Link;
-use super::resume::Resume;
 use crate::api::from_wire;
 use crate::api::log_lines::{Framing, LogLines};
 use crate::api::routes::{Call, Query};
 use crate::api::time;
 use crate::engine::container::Status;
-use crate::engine::{BoxStream, Class, EngineError, LogChunk, LogStream, LogsQuery, Result};
+use crate::engine::{BoxStream, Class, EngineError, LogChunk, LogStream, LogsQuery, Result, Resume};
 
 /// Between two tries to go on, and how long they go on without success.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -86,7 +85,7 @@ impl Tail {
             let step = match self.body.next().await {
                 Some(Ok(bytes)) => self.took(bytes),
                 None => self.ended().await,
-                Some(Err(error)) if self.query.follow && error.class == Class::Unavailable => self.again(error).await,
+                Some(Err(error)) if self.query.follow && is_away(&error) => self.again(error).await,
                 Some(Err(error)) => Err(error),
             };
             match step {
@@ -108,7 +107,15 @@ impl Tail {
         let chunk = self.lines.feed(bytes);
         let chunk = chunk
             .map_err(|bad| EngineError::new(Class::Internal, &self.ctr, format!("{}: {bad}", self.link.name())))?;
-        Ok(self.resume.take(chunk))
+        Ok(self.unseen(chunk))
+    }
+
+    /// Leaves out what was given before the last cut.
+    fn unseen(&mut self, mut chunk: LogChunk) -> LogChunk {
+        let n_seen = self.resume.skip(&chunk.entries);
+        chunk.entries.drain(..n_seen);
+        self.resume.took(&chunk.entries);
+        chunk
     }
 
     /// The daemon closed the stream. Followed, that is the end only if the container has ended: a restart is gone on with.
@@ -123,7 +130,7 @@ impl Tail {
         }
         self.is_over = true;
         let rest = self.lines.finish();
-        Ok(self.resume.take(rest))
+        Ok(self.unseen(rest))
     }
 
     async fn goes_on(&mut self) -> Result<bool> {
@@ -134,7 +141,7 @@ impl Tail {
             }
             Err(error) if error.class == Class::NotFound => Ok(false),
             // The daemon went away together with its streams: the container may live.
-            Err(error) if error.class == Class::Unavailable => Ok(true),
+            Err(error) if is_away(&error) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -148,8 +155,8 @@ impl Tail {
             self.wait = (self.wait * 2).min(LAST_RETRY);
             match self.reopen().await {
                 Ok(()) => return Ok(LogChunk::default()),
-                Err(error) if error.class == Class::Unavailable && Instant::now() < end => {}
-                Err(error) if error.class == Class::Unavailable => return Err(first),
+                Err(error) if is_away(&error) && Instant::now() < end => {}
+                Err(error) if is_away(&error) => return Err(first),
                 Err(error) => return Err(error),
             }
         }
@@ -161,6 +168,11 @@ impl Tail {
         self.resume.asked_again();
         Ok(())
     }
+}
+
+/// The link's doing, and no decision of the daemon: it may be back in a moment.
+pub(super) fn is_away(error: &EngineError) -> bool {
+    matches!(error.class, Class::Unavailable | Class::Timeout)
 }
 
 /// Unix seconds with nanoseconds.

@@ -7,24 +7,28 @@
 //!   v
 //! ssh -N -L local.sock:/var/run/docker.sock host     one forwarded socket, kept as long as this value
 //! ```
-//! Nothing is ever asked on the terminal (BatchMode): it belongs to the screen. A login that needs a password or a first look at a host key is
-//! refused with the command that settles it.
+//! Nothing is ever asked on the terminal: it belongs to the screen. BatchMode says so to ssh itself, an askpass that refuses says so to the ssh of a
+//! jump host. A login that needs a password or a first look at a host key is refused with the command that settles it.
+
+mod channel;
+mod far;
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use self::channel::{Channel, Told};
+use self::far::Far;
 use crate::api::error::one_line;
 use crate::config::host::FAR_SOCKET;
 use crate::engine::{Class, EngineError, Result};
@@ -34,46 +38,54 @@ use crate::http::Duplex;
 const CONNECT_S: u32 = 15;
 /// Until a forwarded socket stands.
 const FORWARD: Duration = Duration::from_secs(20);
-/// The most of ssh's complaints that is read.
-const MAX_SAID: u64 = 16 << 10;
 /// Longer paths of sockets are refused by the system; ssh adds some characters of its own.
 const MAX_DIR: usize = 40;
+/// Whoever answers it in HTTP is a daemon.
+const QUESTION: &[u8] = b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n";
 
 /// One far host.
 pub(super) struct Ssh {
-    user: Option<String>,
-    host: String,
-    port: Option<u16>,
-    socket: Option<String>,
+    far: Arc<Far>,
     /// What was found to work there; the lock lets one find out while others wait.
-    way: Mutex<Option<Means>>,
+    means: Mutex<Option<Means>>,
 }
 
 enum Means {
     DialStdio,
-    /// The local end, and the ssh that holds it up.
-    Forward(PathBuf, Box<Child>),
+    Forward(Forward),
 }
 
-impl Drop for Means {
+/// A far socket that stands here as another.
+struct Forward {
+    path: PathBuf,
+    /// The ssh that holds it up; dropped, it ends.
+    child: Box<Child>,
+}
+
+impl Forward {
+    fn stands(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Forward {
     fn drop(&mut self) {
-        if let Self::Forward(path, _) = self {
-            let _ = std::fs::remove_file(path);
-        }
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
 impl Ssh {
     pub(super) fn new(user: Option<&str>, host: &str, port: Option<u16>, socket: Option<&str>) -> Self {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        Self { user: own(user), host: host.to_owned(), port, socket: own(socket), way: Mutex::default() }
+        let far = Far { user: own(user), host: host.to_owned(), port, socket: own(socket) };
+        Self { far: Arc::new(far), means: Mutex::default() }
     }
 
     /// One connection to the daemon.
     pub(super) async fn dial(&self) -> Result<Box<dyn Duplex>> {
-        let mut means = self.way.lock().await;
-        if let Some(Means::Forward(_, child)) = &mut *means
-            && !matches!(child.try_wait(), Ok(None))
+        let mut means = self.means.lock().await;
+        if let Some(Means::Forward(forward)) = &mut *means
+            && !forward.stands()
         {
             *means = None;
         }
@@ -81,169 +93,104 @@ impl Ssh {
             *means = Some(self.find_means().await?);
         }
         match &*means {
-            Some(Means::Forward(path, _)) => {
-                let stream = UnixStream::connect(path).await;
-                Ok(Box::new(stream.map_err(|error| self.failed(&error.to_string()))?))
+            Some(Means::Forward(forward)) => {
+                let stream = UnixStream::connect(&forward.path).await;
+                Ok(Box::new(stream.map_err(|error| self.far.no_login(&error.to_string()))?))
             }
             _ => Ok(Box::new(self.dial_stdio()?)),
         }
     }
 
-    /// Tries docker's way with one question; whoever answers in HTTP is a daemon.
+    /// Docker's way first, with one question.
     async fn find_means(&self) -> Result<Means> {
-        let mut stream = self.dial_stdio()?;
-        let mut said = stream.complaints.take();
-        let asked = stream.write_all(b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n").await;
-        let mut answer = Vec::new();
-        if asked.is_ok() {
-            let _ = (&mut stream).take(64).read_to_end(&mut answer).await;
-        }
-        if answer.starts_with(b"HTTP/1.") {
+        let mut channel = self.dial_stdio()?;
+        if is_answered(&mut channel).await {
             return Ok(Means::DialStdio);
         }
-        let status = stream.child.wait().await.ok().and_then(|status| status.code());
-        let mut text = Vec::new();
-        if let Some(said) = &mut said {
-            // The shared login may hold the pipe open: what it had to say is there.
-            let _ = timeout(Duration::from_millis(500), said.take(MAX_SAID).read_to_end(&mut text)).await;
+        let Told { status, said } = channel.told().await;
+        if !Far::lacks_docker(status, &said) {
+            return Err(self.far.unopened(status, &said));
         }
-        let text = String::from_utf8_lossy(&text).into_owned();
-        // 255 is ssh itself; everything else is the far side's program.
-        if status == Some(255) || status.is_none() {
-            return Err(self.failed(&text));
-        }
-        tracing::info!("no 'docker system dial-stdio' on {}: {}", self.host, one_line(&text));
-        self.forward(&text).await
+        tracing::info!("no 'docker system dial-stdio' on {}: {}", self.far.host, one_line(&said));
+        self.forward().await.map(Means::Forward)
     }
 
-    async fn forward(&self, why: &str) -> Result<Means> {
+    async fn forward(&self) -> Result<Forward> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let dir = private_dir().map_err(|error| self.failed(&error.to_string()))?;
+        let dir = private_dir().map_err(|error| {
+            let message = format!("cannot forward a socket of {}: {}", self.far.host, super::dial::plain(&error));
+            EngineError::new(Class::Unavailable, &self.far.host, message)
+        })?;
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("{}.{n}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let far = self.socket.as_deref().unwrap_or(FAR_SOCKET);
+        let socket = self.far.socket.as_deref().unwrap_or(FAR_SOCKET);
         let mut command = self.command();
-        command.args(["-o", "ExitOnForwardFailure=yes", "-N", "-L"]).arg(format!("{}:{far}", path.display()));
-        command.args(["--", &self.host]).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command.spawn().map_err(|error| self.no_ssh(&error))?;
+        command.args(["-o", "ExitOnForwardFailure=yes", "-N", "-L"]).arg(format!("{}:{socket}", path.display()));
+        command.args(["--", &self.far.host]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| self.no_ssh(&error))?;
+        let mut forward = Forward { path, child: Box::new(child) };
         let end = Instant::now() + FORWARD;
-        while !path.exists() {
-            if !matches!(child.try_wait(), Ok(None)) || Instant::now() > end {
-                let message = format!(
-                    "cannot reach the daemon on {}: there is no docker program ({}), and its socket cannot be forwarded",
-                    self.shown(),
-                    one_line(why)
-                );
-                return Err(EngineError::new(Class::Unavailable, &self.host, message)
-                    .with_hint("does sshd there allow AllowStreamLocalForwarding?"));
+        while !forward.path.exists() {
+            if !forward.stands() || Instant::now() > end {
+                return Err(self.far.no_socket(socket));
             }
             sleep(Duration::from_millis(20)).await;
         }
-        Ok(Means::Forward(path, Box::new(child)))
+        // Ssh listens here whether or not there is anything behind it.
+        let has_daemon = match UnixStream::connect(&forward.path).await {
+            Ok(mut stream) => is_answered(&mut stream).await,
+            Err(_) => false,
+        };
+        if has_daemon { Ok(forward) } else { Err(self.far.no_socket(socket)) }
     }
 
-    fn dial_stdio(&self) -> Result<Pipes> {
+    fn dial_stdio(&self) -> Result<Channel> {
         let mut command = self.command();
-        command.args(["--", &self.host, "docker"]);
-        if let Some(socket) = &self.socket {
+        command.args(["--", &self.far.host, "docker"]);
+        if let Some(socket) = &self.far.socket {
             // The far shell sees this word.
             command.args(["--host", &quoted(&format!("unix://{socket}"))]);
         }
-        command.args(["system", "dial-stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| self.no_ssh(&error))?;
-        let (stdin, stdout, complaints) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        match (stdin, stdout) {
-            (stdin @ Some(_), Some(stdout)) => Ok(Pipes { child, stdin, stdout, complaints }),
-            _ => Err(self.failed("its pipes are missing")),
-        }
+        command.args(["system", "dial-stdio"]);
+        Channel::open(Arc::clone(&self.far), command).map_err(|error| self.no_ssh(&error))
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new("ssh");
-        command.args([
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ServerAliveInterval=15",
-            "-o",
-            "ServerAliveCountMax=3",
-            "-T",
-            "-x",
-        ]);
-        command.args(["-o", &format!("ConnectTimeout={CONNECT_S}")]);
+        let words = "-o BatchMode=yes -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -T -x";
+        command.args(words.split(' ')).args(["-o", &format!("ConnectTimeout={CONNECT_S}")]);
+        command.env("SSH_ASKPASS", "false").env("SSH_ASKPASS_REQUIRE", "force");
         if let Ok(dir) = private_dir() {
             command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]);
             command.args(["-o", &format!("ControlPath={}/%C", dir.display())]);
         }
-        if let Some(user) = &self.user {
+        if let Some(user) = &self.far.user {
             command.args(["-l", user]);
         }
-        if let Some(port) = self.port {
+        if let Some(port) = self.far.port {
             command.args(["-p", &port.to_string()]);
         }
         // A Ctrl-C on the terminal is for the face, not for its connections.
-        command.process_group(0).kill_on_drop(true).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
         command
     }
 
     fn no_ssh(&self, error: &io::Error) -> EngineError {
-        let message = format!("cannot run ssh to reach {}: {}", self.host, super::dial::plain(error));
-        EngineError::new(Class::Unavailable, &self.host, message)
+        let host = &self.far.host;
+        let message = format!("cannot run ssh to reach {host}: {}", super::dial::plain(error));
+        EngineError::new(Class::Unavailable, host, message)
             .with_hint("install an ssh client (Debian package openssh-client)")
     }
+}
 
-    fn shown(&self) -> String {
-        let user = self.user.as_deref().map(|user| format!("{user}@")).unwrap_or_default();
-        format!("{user}{}", self.host)
+/// Whether a daemon is at the other end.
+async fn is_answered(stream: &mut impl Duplex) -> bool {
+    let mut answer = Vec::new();
+    if stream.write_all(QUESTION).await.is_ok() && stream.flush().await.is_ok() {
+        let _ = stream.take(64).read_to_end(&mut answer).await;
     }
-
-    /// What ssh typed by hand would be.
-    fn by_hand(&self) -> String {
-        let port = self.port.map(|port| format!(" -p {port}")).unwrap_or_default();
-        format!("ssh{port} {}", self.shown())
-    }
-
-    /// One sentence for what ssh said.
-    fn failed(&self, said: &str) -> EngineError {
-        let (shown, by_hand) = (self.shown(), self.by_hand());
-        let has = |words: &str| said.contains(words);
-        let (class, why, hint) = match () {
-            () if has("IDENTIFICATION HAS CHANGED") => (
-                Class::Forbidden,
-                "its host key has changed since the last time".to_owned(),
-                format!("this may be an attack; if you know why it changed: ssh-keygen -R {}", self.host),
-            ),
-            () if has("Host key verification failed") => (
-                Class::Forbidden,
-                "its host key is not known yet".to_owned(),
-                format!("look at the key and accept it once: {by_hand}"),
-            ),
-            () if has("Permission denied") => (
-                Class::Unauthorized,
-                "it does not let you in without a password".to_owned(),
-                format!("orlop never asks for one: make '{by_hand}' work with a key (ssh-add, ssh-copy-id)"),
-            ),
-            () if has("Could not resolve hostname") => (
-                Class::Unavailable,
-                "no address is known for it".to_owned(),
-                format!("is the name right? try: {by_hand}"),
-            ),
-            () if has("Connection refused") => (
-                Class::Unavailable,
-                "nobody listens there".to_owned(),
-                format!("does sshd run there, on this port? try: {by_hand}"),
-            ),
-            () if has("timed out") => {
-                (Class::Timeout, "it does not answer".to_owned(), format!("is the host up? try: {by_hand}"))
-            }
-            () => {
-                let line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the connection ended");
-                (Class::Unavailable, one_line(line), format!("try: {by_hand}"))
-            }
-        };
-        EngineError::new(class, &self.host, format!("cannot reach {shown} by ssh: {why}")).with_hint(hint)
-    }
+    answer.starts_with(b"HTTP/1.")
 }
 
 /// For a shell: in single quotes.
@@ -277,73 +224,9 @@ fn check_private(dir: &Path, uid: u32) -> io::Result<()> {
     Err(io::Error::other(format!("{} is not yours alone", dir.display())))
 }
 
-/// A child's stdin and stdout as one stream. Dropping it ends the child.
-struct Pipes {
-    child: Child,
-    /// `None` once the writing side is closed.
-    stdin: Option<ChildStdin>,
-    stdout: ChildStdout,
-    complaints: Option<tokio::process::ChildStderr>,
-}
-
-impl AsyncRead for Pipes {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stdout).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Pipes {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stdin {
-            Some(stdin) => Pin::new(stdin).poll_write(cx, bytes),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stdin {
-            Some(stdin) => Pin::new(stdin).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
-    }
-
-    /// Closing the pipe is what the far side hears as the end of input.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(stdin) = &mut self.stdin {
-            let flushed = std::task::ready!(Pin::new(stdin).poll_flush(cx));
-            self.stdin = None;
-            return Poll::Ready(flushed);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(said: &str, class: Class, hint: &str) {
-        let ssh = Ssh::new(Some("ann"), "box", Some(2222), None);
-        let error = ssh.failed(said);
-        assert_eq!(error.class, class, "{error:?}");
-        assert!(error.message.starts_with("cannot reach ann@box by ssh: "), "{error:?}");
-        assert!(error.hint.as_deref().unwrap_or("").contains(hint), "{error:?}");
-    }
-
-    #[test]
-    fn what_ssh_says_becomes_one_sentence_with_the_way_out() {
-        check("ann@box: Permission denied (publickey,password).\r\n", Class::Unauthorized, "ssh -p 2222 ann@box");
-        check("No ED25519 host key is known.\nHost key verification failed.\r\n", Class::Forbidden, "accept it once");
-        check(
-            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
-            Class::Forbidden,
-            "ssh-keygen -R box",
-        );
-        check("ssh: Could not resolve hostname box: Name or service not known", Class::Unavailable, "name right");
-        check("ssh: connect to host box port 2222: Connection refused", Class::Unavailable, "sshd");
-        check("kex_exchange_identification: \u{1b}[31mread\n", Class::Unavailable, "try: ssh");
-        check("", Class::Unavailable, "try: ssh");
-    }
 
     #[test]
     fn words_for_the_far_shell_are_quoted() {

@@ -20,7 +20,6 @@ mod meter;
 mod model;
 mod paint;
 mod pattern;
-mod resume;
 mod store;
 mod times;
 

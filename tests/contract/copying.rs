@@ -11,7 +11,7 @@ use orlop::stdx::ids::Digest;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::peers::{self, Daemon};
+use crate::daemons::{self, DOCKERD, Daemon, PODMAN};
 use crate::world::{World, not_here, runtime};
 
 /// Bytes of the file in each layer: some pieces of the pipes between the ends.
@@ -80,13 +80,11 @@ fn house() -> House {
         Ok(world) => house.engines.push(("embedded", world.engine)),
         Err(why) => not_here("copies of embedded", &why),
     }
-    for (name, daemon) in [("dockerd", peers::dockerd()), ("podman", peers::podman())] {
-        match daemon {
-            Ok(daemon) => {
-                house.engines.push((name, Arc::new(peers::remote(&daemon.socket()))));
-                house._daemons.push(daemon);
-            }
-            Err(why) => not_here(&format!("copies of {name}"), &why),
+    for (name, programs) in [("dockerd", DOCKERD), ("podman", PODMAN)] {
+        if daemons::is_here(&format!("copies of {name}"), programs) {
+            let daemon = if name == "podman" { Daemon::podman() } else { Daemon::dockerd(&[]) };
+            house.engines.push((name, Arc::new(daemon.engine())));
+            house._daemons.push(daemon);
         }
     }
     house

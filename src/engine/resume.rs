@@ -1,14 +1,15 @@
-//! Going on after a lost link or a restart without repeating or dropping a line.
+//! Taking a log up again after a cut or a restart without repeating or dropping a line.
 //!
-//! Called by the model for every chunk. A point is the time of the last line taken and how many lines of that very nanosecond were taken;
-//! asking again since that time (inclusive) gives those lines once more, and [`Resume::skip`] counts them off. A set of times, as others
-//! keep, drops different lines of one instant; whole seconds repeat some.
+//! Called for every chunk by whoever asks again: a remote engine after a cut, the log view after the engine was away. A point is the time of the
+//! last line taken and how many lines of that very time were taken; asking again since that time (inclusive) gives those lines once more, and
+//! [`Resume::skip`] counts them off. A set of times, as others keep, drops different lines of one instant. Times may be whole seconds (podman): the
+//! count is then larger. Pure.
 
-use crate::engine::LogEntry;
+use super::LogEntry;
 
 /// Where one source stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Resume {
+pub struct Resume {
     last: Option<Point>,
     /// Lines still to be left out after asking again.
     skipping: Option<Point>,
@@ -23,17 +24,17 @@ struct Point {
 
 impl Resume {
     /// The time to ask since, inclusive; `None` when nothing was taken yet.
-    pub(super) fn since_ns(&self) -> Option<i64> {
+    pub fn since_ns(&self) -> Option<i64> {
         self.last.map(|point| point.time_ns)
     }
 
     /// The source was asked again since [`Resume::since_ns`].
-    pub(super) fn asked_again(&mut self) {
+    pub fn asked_again(&mut self) {
         self.skipping = self.last;
     }
 
     /// How many lines at the front of these are already held. Every line must pass here once.
-    pub(super) fn skip(&mut self, entries: &[LogEntry]) -> usize {
+    pub fn skip(&mut self, entries: &[LogEntry]) -> usize {
         let mut n = 0;
         while let Some(point) = &mut self.skipping {
             let Some(entry) = entries.get(n) else { return n };
@@ -50,7 +51,7 @@ impl Resume {
     }
 
     /// Notes lines that were taken.
-    pub(super) fn took(&mut self, entries: &[LogEntry]) {
+    pub fn took(&mut self, entries: &[LogEntry]) {
         let Some(last) = entries.last() else { return };
         let n_same = entries.iter().rev().take_while(|entry| entry.time_ns == last.time_ns).count() as u64;
         match &mut self.last {
@@ -60,7 +61,7 @@ impl Resume {
     }
 
     /// The last line taken is this one, the last of `n_same` with its time: after lines were given up at the young end.
-    pub(super) fn rewind(&mut self, last: Option<(i64, u64)>) {
+    pub fn rewind(&mut self, last: Option<(i64, u64)>) {
         *self = Self { last: last.map(|(time_ns, n_same)| Point { time_ns, n_same }), skipping: None };
     }
 }
