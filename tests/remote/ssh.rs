@@ -64,7 +64,10 @@ async fn echo(engine: &Remote, ctr: &str) {
 
 async fn failure(engine: &Remote) -> EngineError {
     let query = ListContainers::default();
-    tokio::time::timeout(PATIENCE, engine.containers().list(&query)).await.expect("it is told in time").expect_err("it must not be reached")
+    tokio::time::timeout(PATIENCE, engine.containers().list(&query))
+        .await
+        .expect("it is told in time")
+        .expect_err("it must not be reached")
 }
 
 fn check(error: &EngineError, class: Class, message: &str, hint: &str) {
@@ -96,10 +99,10 @@ fn dockerd_is_reached_docker_s_way_with_one_login() {
         home.trust(&[&server, &usual]);
         runtime().block_on(works(&remote("ssh://behind")));
         home.end_logins();
-        // A jump host that is not known is refused like any other, and asks nobody.
+        // A jump host that is not known is refused, and asks nobody.
         home.trust(&[&usual]);
         let error = runtime().block_on(async { failure(&remote("ssh://behind")).await });
-        check(&error, Class::Forbidden, "cannot reach behind by ssh: its host key is not known yet", "ssh behind");
+        check(&error, Class::Unavailable, "its jump host or ProxyCommand lets nobody through", "ssh behind");
     });
 }
 

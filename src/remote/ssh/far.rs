@@ -64,6 +64,12 @@ impl Far {
             () if has("timed out") => {
                 (Class::Timeout, "it does not answer".to_owned(), format!("is the host up? try: {by_hand}"))
             }
+            // Ssh keeps what is said on the way to itself while it shares a login (sshconnect.c, stderr_null).
+            () if has("UNKNOWN port 65535") => (
+                Class::Unavailable,
+                "its jump host or ProxyCommand lets nobody through".to_owned(),
+                format!("this says why: {by_hand}"),
+            ),
             () => (Class::Unavailable, last_line(said), format!("try: {by_hand}")),
         };
         self.error(class, format!("cannot reach {} by ssh: {why}", self.shown()), hint)
@@ -158,6 +164,7 @@ mod tests {
         check("ssh: Could not resolve hostname box: Name or service not known", Class::Unavailable, "name right");
         check("ssh: connect to host box port 2222: Connection refused", Class::Unavailable, "sshd");
         check("kex_exchange_identification: \u{1b}[31mread\n", Class::Unavailable, "try: ssh");
+        check("Connection closed by UNKNOWN port 65535\r\n", Class::Unavailable, "this says why: ssh -p 2222 ann@box");
         check("", Class::Unavailable, "try: ssh");
     }
 
