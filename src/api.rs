@@ -2,7 +2,7 @@
 //! Called by `cli` and `remote` (and the daemon); wire types stop here.
 //!
 //! `routes` is one table for client and server, `compat` holds every difference between versions and daemons, `from_wire` reads leniently,
-//! `create` writes what is asked for, `stdcopy` and `log_lines` are the framing of streams, `error` joins classes and statuses.
+//! `json` reads within a bound of memory, `create` writes what is asked for, `stdcopy` and `log_lines` are the framing of streams, `error` joins classes and statuses.
 //!
 //! Each shape has a `to_wire` from the domain type. Fields, their order and their null-or-empty rules are those of API 1.47
 //! (docker 27) on cgroup hosts, checked against answers of a real dockerd.
@@ -15,6 +15,7 @@ pub mod event;
 pub mod from_wire;
 pub mod host_config;
 pub mod image;
+pub mod json;
 pub mod log_lines;
 pub mod network;
 pub mod read;

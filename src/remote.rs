@@ -28,6 +28,7 @@ mod transfer;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::host::Endpoint;
 use crate::engine::Result;
@@ -46,7 +47,16 @@ impl Remote {
     /// # Errors
     /// TLS files that cannot be read or used.
     pub fn new(endpoint: Endpoint) -> Result<Self> {
-        Ok(Self { link: Link::new(endpoint)? })
+        Self::with_patience(endpoint, Duration::MAX)
+    }
+
+    /// The same, waiting for no connection and no answer longer than `longest`. What lasts by its nature (events, a followed log, `wait`) still
+    /// lasts.
+    ///
+    /// # Errors
+    /// As [`Remote::new`].
+    pub fn with_patience(endpoint: Endpoint, longest: Duration) -> Result<Self> {
+        Ok(Self { link: Link::new(endpoint, longest)? })
     }
 
     /// Where it is.

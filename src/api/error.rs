@@ -44,16 +44,17 @@ const LONGEST: usize = 4096;
 
 /// Reads a refusal. Docker sends `{"message":"…"}`, podman `{"cause":…,"message":…,"response":409}`, old daemons and proxies plain text or a page.
 pub fn from_wire(status: u16, subject: &str, body: &[u8]) -> EngineError {
-    let shown = || format!("HTTP status {status}");
-    let message = match serde_json::from_slice::<Value>(body) {
-        Ok(doc) => doc
-            .some_text("message")
-            .or_else(|| doc.some_text("error"))
-            .or_else(|| doc.some_text("cause"))
-            .unwrap_or_else(shown),
-        Err(_) => plain(body).unwrap_or_else(shown),
+    let message = sentence(body).unwrap_or_else(|| format!("HTTP status {status}"));
+    EngineError::new(class(status), subject, message)
+}
+
+/// What a refusal says, as one line; `None` when it has nothing to say or is a web page.
+pub fn sentence(body: &[u8]) -> Option<String> {
+    let said = match serde_json::from_slice::<Value>(body) {
+        Ok(doc) => ["message", "error", "cause"].iter().find_map(|key| doc.some_text(key)),
+        Err(_) => plain(body),
     };
-    EngineError::new(class(status), subject, one_line(&message))
+    said.map(|text| one_line(&text)).filter(|line| !line.is_empty())
 }
 
 /// Text that is not a web page.

@@ -17,6 +17,8 @@ const PART: usize = 16 << 10;
 const LONGEST: usize = 1 << 20;
 /// Longer than any timestamp: `2006-01-02T15:04:05.000000000+00:00`.
 const STAMP: usize = 36;
+/// The most of a complaint that is kept.
+const LONGEST_COMPLAINT: usize = 4096;
 /// Parts of one line are stored within this time of each other.
 const SAME_MOMENT_NS: i64 = 60_000_000_000;
 
@@ -27,8 +29,10 @@ pub struct LogLines {
     out: Line,
     err: Line,
     last_ns: i64,
-    /// The daemon's own complaint, in frames of its own.
+    /// The daemon's own complaint, in frames of its own: as much of it as is shown.
     complaint: Vec<u8>,
+    /// Nothing comes after a complaint.
+    has_complained: bool,
 }
 
 /// How the stream carries its lines.
@@ -59,6 +63,7 @@ impl LogLines {
             err: line(),
             last_ns: 0,
             complaint: Vec::new(),
+            has_complained: false,
         }
     }
 
@@ -82,7 +87,9 @@ impl LogLines {
             Channel::Stream(StreamKind::Stdout) => (&mut self.out, StreamKind::Stdout),
             Channel::Stream(StreamKind::Stderr) => (&mut self.err, StreamKind::Stderr),
             Channel::SystemError => {
-                self.complaint.extend_from_slice(&piece.bytes[..piece.bytes.len().min(STAMP * 100)]);
+                let room = LONGEST_COMPLAINT - self.complaint.len();
+                self.complaint.extend_from_slice(&piece.bytes[..piece.bytes.len().min(room)]);
+                self.has_complained |= piece.ends || room == 0;
                 return;
             }
         };
@@ -104,6 +111,16 @@ impl LogLines {
             }
         }
         chunk.done()
+    }
+
+    /// Whether the daemon has said to its end why it cannot go on: nothing comes after that.
+    pub fn has_complained(&self) -> bool {
+        self.has_complained
+    }
+
+    /// Whether the stream may end here: not inside a frame.
+    pub fn is_between_frames(&self) -> bool {
+        self.demux.as_ref().is_none_or(Demux::is_between_frames)
     }
 
     /// What the daemon said about why it cannot go on.
@@ -261,6 +278,21 @@ mod tests {
         let rows = lines(Framing::Framed, &frame(StreamKind::Stdout, &format!("{T} end")), 5);
         assert_eq!(rows, [(1_795_236_339_000_000_001, StreamKind::Stdout, "end".to_owned(), false)]);
         assert_eq!(lines(Framing::Raw, b"2026-11", 2), [(0, StreamKind::Stdout, "2026-11".to_owned(), false)]);
+    }
+
+    #[test]
+    fn a_complaint_ends_with_its_frame_or_its_bound() {
+        let complaint = |length: u32| [&[3, 0, 0, 0][..], &length.to_be_bytes(), b"no\nmore"].concat();
+        let mut reader = LogLines::new(Framing::Framed);
+        reader.feed(complaint(7).into()).unwrap();
+        assert_eq!((reader.has_complained(), reader.complaint()), (true, Some("no more".to_owned())));
+        let mut endless = LogLines::new(Framing::Framed);
+        endless.feed(complaint(u32::MAX).into()).unwrap();
+        assert!(!endless.has_complained() && !endless.is_between_frames());
+        for _ in 0..LONGEST_COMPLAINT {
+            endless.feed(Bytes::from_static(b"more")).unwrap();
+        }
+        assert!(endless.has_complained() && endless.complaint.len() == LONGEST_COMPLAINT);
     }
 
     #[test]

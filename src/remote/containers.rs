@@ -40,7 +40,7 @@ impl Containers for Remote {
         let words = Query::default().flag("all", query.all).flag("size", query.size).with_some("limit", query.limit);
         let patience = if query.size { LONG } else { Duration::from_secs(60) };
         let ask = Ask::new(Call::ContainerList).query(words.filters(&query.filters)).patient(patience);
-        let doc = self.link.json(ask).await?;
+        let doc = self.link.rows(ask).await?;
         let mut rows = from_wire::container::summaries(&doc, SystemTime::now());
         if self.link.peer().await?.family == Family::Podman {
             // Podman sorts by its own rule. Whole seconds are all that the list tells, so the order within one stays podman's.
@@ -57,15 +57,17 @@ impl Containers for Remote {
         let doc = self.link.json(ask).await.map_err(|refused| missing_image(refused, &spec.image))?;
         let id = doc.text("Id");
         if id.is_empty() {
-            let message = format!("{} made a container without an id", self.link.name());
-            return Err(EngineError::new(Class::Internal, self.link.name(), message));
+            return Err(self.link.strange("a new container without an id"));
         }
         Ok(CreatedContainer { id, warnings: doc.texts("Warnings") })
     }
 
     async fn inspect(&self, ctr: &str) -> Result<ContainerDetail> {
         let ask = Ask::about(Call::ContainerInspect, named(ctr)?).query(Query::default());
-        let (doc, raw) = self.link.raw_json(ask).await.map_err(|refused| missing(refused, ctr))?;
+        let (doc, raw) = self.link.raw_object(ask).await.map_err(|refused| missing(refused, ctr))?;
+        if doc.text("Id").is_empty() {
+            return Err(self.link.strange("a container without an id"));
+        }
         Ok(from_wire::container::detail(&doc, raw))
     }
 
@@ -153,7 +155,7 @@ impl Containers for Remote {
     async fn top(&self, ctr: &str, ps_args: &str) -> Result<ProcessTable> {
         let words = Some(ps_args).filter(|words| !words.is_empty());
         let ask = Ask::about(Call::ContainerTop, named(ctr)?).query(Query::default().with_some("ps_args", words));
-        let doc = self.link.json(ask).await.map_err(|refused| missing(refused, ctr))?;
+        let doc = self.link.object(ask).await.map_err(|refused| missing(refused, ctr))?;
         Ok(from_wire::container::processes(&doc))
     }
 
@@ -173,7 +175,7 @@ impl Containers for Remote {
 
     async fn changes(&self, ctr: &str) -> Result<Vec<Change>> {
         let ask = Ask::about(Call::ContainerChanges, named(ctr)?).patient(LONG);
-        let doc = self.link.json(ask).await.map_err(|refused| missing(refused, ctr))?;
+        let doc = self.link.rows(ask).await.map_err(|refused| missing(refused, ctr))?;
         Ok(from_wire::container::changes(&doc))
     }
 
@@ -195,7 +197,8 @@ impl Containers for Remote {
             query = query.with("changes", change);
         }
         let ask = Ask::about(Call::ContainerCommit, ctr).query(query).json(&serde_json::json!({})).patient(LONG);
-        Ok(self.link.json(ask).await.map_err(|refused| missing(refused, ctr))?.text("Id"))
+        let id = self.link.json(ask).await.map_err(|refused| missing(refused, ctr))?.text("Id");
+        if id.is_empty() { Err(self.link.strange("a new image without an id")) } else { Ok(id) }
     }
 
     async fn stat_path(&self, ctr: &str, path: &str) -> Result<CopiedPath> {

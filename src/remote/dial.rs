@@ -95,15 +95,15 @@ pub(super) fn explain(endpoint: &Endpoint, error: HttpError) -> EngineError {
         }
         HttpError::Unwelcome { .. } => unwelcome(endpoint),
         HttpError::Protocol { source, .. } => {
-            new(Class::Internal, format!("{endpoint} does not answer as a docker daemon does")).caused_by(&source)
+            new(Class::Internal, format!("{endpoint} does not answer as a docker daemon does"))
+                .caused_by(&source)
+                .with_hint("is this the address of a docker or podman API?")
         }
-        HttpError::TooLarge { max, .. } => {
-            let cap = crate::stdx::human::size_iec(max);
-            new(Class::Internal, format!("the answer of {endpoint} is longer than {cap}"))
-        }
+        HttpError::TooLarge { max, .. } => too_large(endpoint, max),
         HttpError::Cut { source, .. } => match source.as_deref().and_then(|source| said_by_ssh(source)) {
             Some(known) => known,
-            None => new(Class::Unavailable, format!("the connection to {endpoint} was cut")),
+            None => new(Class::Unavailable, format!("the connection to {endpoint} was cut"))
+                .with_hint("the daemon may have been stopped, or the link to it is down"),
         },
         HttpError::Sending { source, .. } => {
             let why = source.to_string();
@@ -148,6 +148,13 @@ fn unwelcome(endpoint: &Endpoint) -> EngineError {
         None => failed("it refuses our client certificate")
             .with_hint(format!("is {} signed by the authority that the daemon trusts (--tlscacert)?", client.origin)),
     }
+}
+
+/// More than is read of one answer.
+pub(super) fn too_large(endpoint: &Endpoint, max: u64) -> EngineError {
+    let cap = crate::stdx::human::size_iec(max);
+    EngineError::new(Class::Internal, endpoint.to_string(), format!("the answer of {endpoint} takes more than {cap}"))
+        .with_hint("ask for less, with a filter; a daemon that says so much of one thing is not well")
 }
 
 /// The connection stands, and nothing comes.

@@ -3,8 +3,9 @@
 //! has forgotten its events.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -18,6 +19,8 @@ use crate::api::from_wire::progress::Objects;
 use crate::api::routes::{Call, Query};
 use crate::engine::{BoxStream, Class, EngineError, Event, EventsQuery, Result};
 
+/// How many of the events that were told are remembered. Dockerd keeps 256 for those who ask later.
+const N_TOLD: usize = 512;
 /// Waits before each try to take it up again.
 const RETRIES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
 
@@ -28,8 +31,9 @@ pub(super) async fn open(link: &Arc<Link>, query: &EventsQuery) -> Result<BoxStr
         body: Box::pin(stream::empty()),
         objects: Objects::default(),
         ready: VecDeque::new(),
-        last: Vec::new(),
+        told: VecDeque::new(),
         known: Vec::new(),
+        n_cuts: 0,
         is_over: false,
     };
     follow.body = follow.ask().await?;
@@ -38,22 +42,39 @@ pub(super) async fn open(link: &Arc<Link>, query: &EventsQuery) -> Result<BoxStr
     Ok(Box::pin(stream::unfold(follow, |mut follow| async move { follow.next().await.map(|event| (event, follow)) })))
 }
 
+/// What an event is known again by, without keeping it: events may be large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    time: SystemTime,
+    hash: u64,
+}
+
+impl Mark {
+    fn of(event: &Event) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (event.kind.as_str(), &event.action, &event.id, &event.attributes).hash(&mut hasher);
+        Self { time: event.time, hash: hasher.finish() }
+    }
+}
+
 struct Follow {
     link: Arc<Link>,
     query: EventsQuery,
     body: BoxStream<Bytes>,
     objects: Objects,
     ready: VecDeque<Event>,
-    /// The events of the last moment that had any.
-    last: Vec<Event>,
+    /// The newest that were told, oldest first: after a cut these may come again. Daemons keep some hundred.
+    told: VecDeque<Mark>,
     /// After a cut: those that come a second time.
-    known: Vec<Event>,
+    known: Vec<Mark>,
+    /// Cuts since the last event that was new.
+    n_cuts: usize,
     is_over: bool,
 }
 
 impl Follow {
     async fn ask(&mut self) -> Result<BoxStream<Bytes>> {
-        let since = self.last.first().map(|event| event.time).or(self.query.since);
+        let since = self.told.back().map(|mark| mark.time).or(self.query.since);
         let query = Query::default()
             .with_some("since", since.map(unix))
             .with_some("until", self.query.until.map(unix))
@@ -64,11 +85,12 @@ impl Follow {
     async fn next(&mut self) -> Option<Result<Event>> {
         while !self.is_over {
             if let Some(event) = self.ready.pop_front() {
-                if let Some(at) = self.known.iter().position(|known| *known == event) {
+                let mark = Mark::of(&event);
+                if let Some(at) = self.known.iter().position(|known| *known == mark) {
                     self.known.swap_remove(at);
                     continue;
                 }
-                self.note(&event);
+                self.note(mark);
                 return Some(Ok(event));
             }
             let cut = match self.body.next().await {
@@ -97,24 +119,28 @@ impl Follow {
         None
     }
 
-    fn note(&mut self, event: &Event) {
-        if self.last.first().is_some_and(|last| last.time != event.time) {
-            self.last.clear();
+    fn note(&mut self, mark: Mark) {
+        self.n_cuts = 0;
+        // All of them, not only those of the last moment: a clock that was set back makes more of them come again.
+        self.told.push_back(mark);
+        if self.told.len() > N_TOLD {
+            self.told.pop_front();
         }
-        self.last.push(event.clone());
     }
 
     async fn again(&mut self, cut: EngineError) -> Result<()> {
         // Without a moment to go on from, what happened meanwhile is not known: that is for the follower to mend.
-        if !is_away(&cut) || self.last.is_empty() {
+        if !is_away(&cut) || self.told.is_empty() {
             return Err(cut);
         }
-        for wait in RETRIES {
-            sleep(wait).await;
+        // A daemon that cuts before it says anything new is not asked for ever.
+        while let Some(wait) = RETRIES.get(self.n_cuts) {
+            self.n_cuts += 1;
+            sleep(*wait).await;
             if let Ok(body) = self.ask().await {
                 self.body = body;
                 self.objects = Objects::default();
-                self.known = self.last.clone();
+                self.known = self.told.iter().copied().collect();
                 return Ok(());
             }
         }

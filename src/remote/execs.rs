@@ -69,11 +69,7 @@ impl Execs for Remote {
         let ask = Ask::about(Call::ExecCreate, super::containers::named(ctr)?).json(&create::exec(spec));
         let id = self.link.json(ask).await?.text("Id");
         if id.is_empty() {
-            return Err(EngineError::new(
-                Class::Internal,
-                ctr,
-                format!("{} made an exec without an id", self.link.name()),
-            ));
+            return Err(self.link.strange("a new exec without an id"));
         }
         self.link.execs.add(&id, Made { tty: spec.tty, detach_keys, is_started: false });
         Ok(id)
@@ -109,7 +105,10 @@ impl Execs for Remote {
 
     async fn inspect(&self, exec_id: &str) -> Result<ExecDetail> {
         check_id(exec_id)?;
-        let doc = self.link.json(Ask::about(Call::ExecInspect, exec_id)).await?;
+        let doc = self.link.object(Ask::about(Call::ExecInspect, exec_id)).await?;
+        if doc.text("ID").is_empty() {
+            return Err(self.link.strange("an exec without an id"));
+        }
         Ok(from_wire::container::exec(&doc))
     }
 

@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::ask::{Ask, Payload};
 use super::dial;
 use super::link::Link;
-use crate::api::compat;
 use crate::api::error;
 use crate::api::from_wire;
 use crate::api::routes::Call;
@@ -75,14 +74,22 @@ pub(super) async fn open(link: &Arc<Link>, ask: Ask, session: Session) -> Result
             wire.write_all(body).await.map_err(failed)?;
         }
         wire.flush().await.map_err(failed)?;
-        let (status, rest, has_length) = read_head(link, &mut wire).await?;
+        let mut read = BytesMut::with_capacity(4096);
+        let head = loop {
+            let head = read_head(link, &mut wire, &mut read).await?;
+            // Others of this hundred come before the answer.
+            if head.status == 101 || !(100..=199).contains(&head.status) {
+                break head;
+            }
+        };
         // A 200 with a length is a plain answer: nothing was taken over.
-        if status == 101 || (status == 200 && !has_length) {
-            return Ok((wire, rest));
+        if head.status == 101 || (head.status == 200 && head.length == Length::None) {
+            return Ok((wire, read));
         }
-        Err(refusal(link, &ask, status, wire, rest).await)
+        Err(refusal(link, &ask, &head, wire, read).await)
     };
-    let (wire, first) = timeout(HEAD, opening).await.unwrap_or_else(|_| Err(dial::silent(link.endpoint())))?;
+    let (wire, first) =
+        timeout(link.patience(HEAD), opening).await.unwrap_or_else(|_| Err(dial::silent(link.endpoint())))?;
     Ok(attached(link, wire, first, session))
 }
 
@@ -100,21 +107,32 @@ async fn head(link: &Link, ask: &Ask) -> Result<Vec<u8>> {
     Ok(head.into_bytes())
 }
 
-/// Status, what came after the head, and whether the body has a length or chunks.
-async fn read_head(link: &Link, wire: &mut Wire) -> Result<(u16, BytesMut, bool)> {
-    let strange = || {
-        let message = format!("{} does not answer as a docker daemon does", link.name());
-        EngineError::new(Class::Internal, link.name(), message)
-    };
-    let mut read = BytesMut::with_capacity(4096);
+/// What the first lines of an answer say.
+struct Head {
+    status: u16,
+    length: Length,
+}
+
+/// How the end of the body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// By the end of the connection.
+    None,
+    Bytes(usize),
+    Chunks,
+}
+
+/// What came after the head stays in `read`.
+async fn read_head(link: &Link, wire: &mut Wire, read: &mut BytesMut) -> Result<Head> {
+    let strange = || link.strange("something that is no HTTP");
     let end = loop {
-        if let Some(at) = memchr::memmem::find(&read, b"\r\n\r\n") {
+        if let Some(at) = memchr::memmem::find(read, b"\r\n\r\n") {
             break at + 4;
         }
         if read.len() > MAX_HEAD {
             return Err(strange());
         }
-        if wire.read_buf(&mut read).await.map_err(|error| gone(link, &error))? == 0 {
+        if wire.read_buf(read).await.map_err(|error| gone(link, &error))? == 0 {
             return Err(if read.is_empty() { cut(link.name()) } else { strange() });
         }
     };
@@ -124,31 +142,38 @@ async fn read_head(link: &Link, wire: &mut Wire) -> Result<(u16, BytesMut, bool)
     let mut words = lines.next().unwrap_or("").split(' ');
     let is_http = words.next().is_some_and(|word| word.starts_with("HTTP/1."));
     let status = words.next().and_then(|word| word.parse().ok()).filter(|_| is_http).ok_or_else(strange)?;
-    let has_length = lines.filter_map(|line| line.split_once(':')).any(|(name, value)| {
-        name.eq_ignore_ascii_case("content-length")
-            || (name.eq_ignore_ascii_case("transfer-encoding") && value.trim() != "identity")
+    let length = lines.filter_map(|line| line.split_once(':')).fold(Length::None, |length, (name, value)| {
+        match name.to_ascii_lowercase().as_str() {
+            "transfer-encoding" if value.trim() != "identity" => Length::Chunks,
+            "content-length" if length == Length::None => Length::Bytes(value.trim().parse().unwrap_or(MAX_REFUSAL)),
+            _ => length,
+        }
     });
-    Ok((status, read, has_length))
+    Ok(Head { status, length })
 }
 
 /// Why it was refused: the JSON in what is left of the answer, whatever its encoding.
-async fn refusal(link: &Link, ask: &Ask, status: u16, mut wire: Wire, mut body: BytesMut) -> EngineError {
+async fn refusal(link: &Link, ask: &Ask, head: &Head, mut wire: Wire, mut body: BytesMut) -> EngineError {
     let whole_object = |body: &BytesMut| {
         let start = memchr::memchr(b'{', body)?;
         serde_json::Deserializer::from_slice(&body[start..]).into_iter::<Value>().next()?.ok()
     };
     let reading = async {
-        while whole_object(&body).is_none() && body.len() < MAX_REFUSAL {
+        let is_whole = |body: &BytesMut| match head.length {
+            Length::None => false,
+            Length::Bytes(length) => body.len() >= length,
+            Length::Chunks => body.ends_with(b"0\r\n\r\n"),
+        };
+        while !is_whole(&body) && whole_object(&body).is_none() && body.len() < MAX_REFUSAL {
             if !matches!(wire.read_buf(&mut body).await, Ok(1..)) {
                 break;
             }
         }
     };
     // What did not come is done without.
-    let _ = timeout(CLOSE, reading).await;
+    let _ = timeout(link.patience(CLOSE), reading).await;
     let body = whole_object(&body).map_or_else(|| body.to_vec(), |doc| doc.to_string().into_bytes());
-    let family = link.peer().await.map_or(compat::Family::Other, |peer| peer.family);
-    compat::reclass(family, status, error::from_wire(status, &ask.name, &body))
+    link.refused(head.status, &ask.name, &body)
 }
 
 fn gone(link: &Link, error: &std::io::Error) -> EngineError {

@@ -72,19 +72,22 @@ fn parsed(reference: &str) -> Result<Reference> {
 impl Images for Remote {
     async fn list(&self, query: &ListImages) -> Result<Vec<ImageSummary>> {
         let words = Query::default().flag("all", query.all).filters(&query.filters);
-        Ok(wire::summaries(&self.link.json(Ask::new(Call::ImageList).query(words)).await?))
+        Ok(wire::summaries(&self.link.rows(Ask::new(Call::ImageList).query(words)).await?))
     }
 
     async fn inspect(&self, image: &str) -> Result<ImageDetail> {
         check(image)?;
-        let asked = self.link.raw_json(Ask::about(Call::ImageInspect, image)).await;
+        let asked = self.link.raw_object(Ask::about(Call::ImageInspect, image)).await;
         let (doc, raw) = asked.map_err(|refused| missing(refused, image))?;
+        if doc.text("Id").is_empty() {
+            return Err(self.link.strange("an image without an id"));
+        }
         Ok(wire::detail(&doc, raw))
     }
 
     async fn history(&self, image: &str) -> Result<Vec<HistoryEntry>> {
         check(image)?;
-        let doc = self.link.json(Ask::about(Call::ImageHistory, image)).await;
+        let doc = self.link.rows(Ask::about(Call::ImageHistory, image)).await;
         Ok(wire::history(&doc.map_err(|refused| missing(refused, image))?))
     }
 
@@ -99,7 +102,7 @@ impl Images for Remote {
     async fn remove(&self, image: &str, options: &RemoveImage) -> Result<Vec<RemovedImage>> {
         check(image)?;
         let query = Query::default().flag("force", options.force).flag("noprune", options.no_prune);
-        let doc = self.link.json(Ask::about(Call::ImageRemove, image).query(query).patient(LONG)).await;
+        let doc = self.link.rows(Ask::about(Call::ImageRemove, image).query(query).patient(LONG)).await;
         Ok(wire::removed(&doc.map_err(|refused| missing(refused, image))?))
     }
 
@@ -231,7 +234,7 @@ impl Images for Remote {
         let ask = Ask::about(Call::ImageSearch, &query.term)
             .query(words)
             .header("x-registry-auth", auth_header(&query.credentials, ""));
-        Ok(wire::found(&self.link.json(ask).await?))
+        Ok(wire::found(&self.link.rows(ask).await?))
     }
 
     async fn layer_files(&self, image: &str) -> Result<Vec<LayerFiles>> {
@@ -307,7 +310,7 @@ fn digest_of(row: &ImageSummary) -> String {
 async fn follow(link: &Link, opened: Opened, subject: &str, progress: &Progress) -> Result<Vec<Value>> {
     let (mut body, mut objects, mut said) = (opened.body, Objects::default(), Vec::new());
     loop {
-        let piece = match timeout(SILENCE, body.next()).await {
+        let piece = match timeout(link.patience(SILENCE), body.next()).await {
             Err(_) => return Err(dial::silent(link.endpoint())),
             Ok(None) => break,
             Ok(Some(piece)) => piece?,

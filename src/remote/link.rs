@@ -6,7 +6,7 @@ use std::time::{Duration, Instant as Moment};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use super::execs::Known;
 use super::wait::Gate;
 use crate::api::compat::{self, ApiVersion, Family, Feature};
 use crate::api::error;
+use crate::api::json::{self, BadJson};
 use crate::api::read::Read;
 use crate::api::routes::Call;
 use crate::config::host::Endpoint;
@@ -26,12 +27,16 @@ use crate::http::{Body, Deadlines, Duplex, HttpError, Pool, ResponseBody, Target
 
 /// The most JSON that is read of one answer: thousands of containers, and no more of a daemon that lies.
 const MAX_JSON: u64 = 64 << 20;
+/// The most memory that an answer may take once it is read: `[0,0,…]` grows to forty times its length.
+pub(super) const MAX_READ: usize = 256 << 20;
 /// The most that is read of a refusal.
 const MAX_REFUSAL: u64 = 64 << 10;
 /// Until a daemon says which version it speaks.
 const HELLO: Duration = Duration::from_secs(30);
 /// What Go's servers answer to plain HTTP where they speak TLS (net/http, server.go).
 const HTTP_TO_HTTPS: &[u8] = b"sent an HTTP request to an HTTPS server.\n";
+/// For answers that no daemon gives.
+const STRANGER: &str = "is this the address of a docker or podman API, with nothing in between that answers for it?";
 /// As long as a stream may last.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -47,6 +52,8 @@ pub(super) struct Link {
     endpoint: Endpoint,
     target: Target,
     pool: Pool,
+    /// No answer is waited for longer than this.
+    longest: Duration,
     /// As shown in sentences.
     name: String,
     peer: Mutex<Option<Peer>>,
@@ -65,12 +72,14 @@ pub(super) struct Opened {
 }
 
 impl Link {
-    pub(super) fn new(endpoint: Endpoint) -> Result<Arc<Self>> {
-        let (dialer, target) = dial::route(&endpoint)?;
+    pub(super) fn new(endpoint: Endpoint, longest: Duration) -> Result<Arc<Self>> {
+        let (mut dialer, target) = dial::route(&endpoint)?;
+        dialer.deadline = dialer.deadline.min(longest);
         Ok(Arc::new(Self {
             name: endpoint.to_string(),
             target,
             pool: Pool::new(dialer),
+            longest,
             endpoint,
             peer: Mutex::default(),
             hello: tokio::sync::Mutex::default(),
@@ -87,6 +96,16 @@ impl Link {
         &self.name
     }
 
+    /// How long to wait where `usual` is the rule.
+    pub(super) fn patience(&self, usual: Duration) -> Duration {
+        usual.min(self.longest)
+    }
+
+    /// The same for a whole answer.
+    fn within(&self, usual: Duration) -> Deadlines {
+        Deadlines { idle: None, total: Some(self.patience(usual.min(YEAR))) }
+    }
+
     /// Who is there, asked once for as long as connections can be made.
     pub(super) async fn peer(&self) -> Result<Peer> {
         if let Some(peer) = self.known_peer() {
@@ -96,7 +115,9 @@ impl Link {
         if let Some(peer) = self.known_peer() {
             return Ok(peer);
         }
-        let peer = timeout(HELLO, self.ask_who()).await.unwrap_or_else(|_| Err(dial::silent(&self.endpoint)))?;
+        let peer = timeout(self.patience(HELLO), self.ask_who())
+            .await
+            .unwrap_or_else(|_| Err(dial::silent(&self.endpoint)))?;
         *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
         tracing::info!("{}: {} speaks API {}", self.name, peer.family.as_str(), peer.version);
         Ok(peer)
@@ -123,7 +144,7 @@ impl Link {
     }
 
     async fn ask_who(&self) -> Result<Peer> {
-        let answer = self.exchange("/_ping", Ask::new(Call::Ping), Deadlines::idle(HELLO)).await?;
+        let answer = self.exchange("/_ping", Ask::new(Call::Ping), self.within(HELLO)).await?;
         let text = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let newest = text("api-version").and_then(|version| ApiVersion::parse(&version));
         let family = text("server").map_or(Family::Other, |server| Family::of(&server));
@@ -143,12 +164,11 @@ impl Link {
             let kind = error::one_line(&kind);
             let message =
                 format!("{} does not answer as a docker daemon does: HTTP status {status}, {kind}", self.name);
-            EngineError::new(Class::Internal, &self.name, message)
-                .with_hint("is this the address of a docker or podman API?")
+            EngineError::new(Class::Internal, &self.name, message).with_hint(STRANGER)
         };
-        let answer = self.exchange("/version", Ask::new(Call::Version), Deadlines::idle(HELLO)).await?;
+        let answer = self.exchange("/version", Ask::new(Call::Version), self.within(HELLO)).await?;
         let bytes = self.whole(answer, MAX_REFUSAL).await.map_err(|_| stranger())?;
-        let doc: Value = serde_json::from_slice(&bytes).map_err(|_| stranger())?;
+        let doc = json::parse(&bytes, MAX_READ).map_err(|_| stranger())?;
         let said = |key: &str| doc.some_text(key).and_then(|version| ApiVersion::parse(&version));
         let newest = newest.or_else(|| said("ApiVersion")).ok_or_else(stranger)?;
         self.agreed(newest, said("MinAPIVersion"), family)
@@ -167,11 +187,26 @@ impl Link {
         self.parse(&bytes)
     }
 
+    /// Asks for a list; null is an empty one. What is no list would else be taken for "there are none".
+    pub(super) async fn rows(&self, ask: Ask) -> Result<Value> {
+        let doc = self.json(ask).await?;
+        if doc.is_array() || doc.is_null() { Ok(doc) } else { Err(self.strange("something that is no list")) }
+    }
+
+    /// Asks for an object.
+    pub(super) async fn object(&self, ask: Ask) -> Result<Value> {
+        let doc = self.json(ask).await?;
+        if doc.is_object() { Ok(doc) } else { Err(self.strange("nothing that was asked for")) }
+    }
+
     /// The same, and the text as it came.
-    pub(super) async fn raw_json(&self, ask: Ask) -> Result<(Value, Option<Box<RawValue>>)> {
+    pub(super) async fn raw_object(&self, ask: Ask) -> Result<(Value, Option<Box<RawValue>>)> {
         let bytes = self.bytes(ask).await?;
-        let value = self.parse(&bytes)?;
-        Ok((value, serde_json::from_slice(&bytes).ok()))
+        let doc = self.parse(&bytes)?;
+        if !doc.is_object() {
+            return Err(self.strange("nothing that was asked for"));
+        }
+        Ok((doc, serde_json::from_slice(&bytes).ok()))
     }
 
     /// Asks where only success matters.
@@ -181,7 +216,7 @@ impl Link {
 
     /// Asks where only the head matters.
     pub(super) async fn head(&self, ask: Ask) -> Result<HeaderMap> {
-        let deadlines = Deadlines::idle(ask.patience);
+        let deadlines = Deadlines::idle(self.patience(ask.patience));
         let answer = self.accepted(ask, deadlines).await?;
         let headers = answer.headers().clone();
         self.whole(answer, MAX_REFUSAL).await?;
@@ -190,20 +225,21 @@ impl Link {
 
     /// Asks with an archive: as long as it moves, it may take its time.
     pub(super) async fn done_archive(&self, ask: Ask) -> Result<()> {
-        let deadlines = Deadlines::idle(ask.patience);
+        let deadlines = Deadlines::idle(self.patience(ask.patience));
         let answer = self.accepted(ask, deadlines).await?;
         self.whole(answer, MAX_REFUSAL).await.map(drop)
     }
 
     async fn bytes(&self, ask: Ask) -> Result<Bytes> {
-        let deadlines = Deadlines { idle: None, total: Some(ask.patience.min(YEAR)) };
+        let deadlines = self.within(ask.patience);
         let answer = self.accepted(ask, deadlines).await?;
         self.whole(answer, MAX_JSON).await
     }
 
     /// Asks for a stream: the deadline is for its head alone.
     pub(super) async fn open(&self, ask: Ask) -> Result<Opened> {
-        let patience = ask.patience.min(YEAR);
+        // What has no deadline by its nature (`wait`) gets none from whoever is in a hurry either.
+        let patience = if ask.patience == Duration::MAX { YEAR } else { self.patience(ask.patience) };
         let accepted = self.accepted(ask, Deadlines::NONE);
         let answer = timeout(patience, accepted).await.unwrap_or_else(|_| Err(dial::silent(&self.endpoint)))?;
         let (head, body) = answer.into_parts();
@@ -212,9 +248,9 @@ impl Link {
         Ok(Opened { headers: head.headers, body: Box::pin(body) })
     }
 
-    /// Asks for a stream in which a long silence is the end: archives.
+    /// Asks for a stream in which a long silence is the end: archives, and whatever is there already.
     pub(super) async fn open_archive(&self, ask: Ask) -> Result<Opened> {
-        let deadlines = Deadlines::idle(ask.patience);
+        let deadlines = Deadlines::idle(self.patience(ask.patience));
         let answer = self.accepted(ask, deadlines).await?;
         let (head, body) = answer.into_parts();
         let endpoint = self.endpoint.clone();
@@ -226,10 +262,15 @@ impl Link {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(bytes).map_err(|error| {
-            let message = format!("{} answers with something that is no JSON", self.name);
-            EngineError::new(Class::Internal, &self.name, message).caused_by(&error)
+        json::parse(bytes, MAX_READ).map_err(|bad| match bad {
+            BadJson::TooRich { .. } => dial::too_large(&self.endpoint, MAX_READ as u64),
+            BadJson::NotJson(error) => self.strange("something that is no JSON").caused_by(&error),
         })
+    }
+
+    /// An answer that no daemon gives.
+    pub(super) fn strange(&self, what: &str) -> EngineError {
+        EngineError::new(Class::Internal, &self.name, format!("{} answers with {what}", self.name)).with_hint(STRANGER)
     }
 
     async fn whole(&self, answer: Response<ResponseBody>, max: u64) -> Result<Bytes> {
@@ -241,7 +282,12 @@ impl Link {
         let target = self.versioned(&ask).await?;
         let name = ask.name.clone();
         let answer = self.exchange(&target, ask, deadlines).await?;
-        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(answer, &name).await) }
+        if !answer.status().is_success() {
+            return Err(self.refusal(answer, &name).await);
+        }
+        // Success from somebody else: a proxy's page, which a verb without an answer would take for done.
+        let kind = answer.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        if kind.starts_with(b"text/html") { Err(self.strange("a web page")) } else { Ok(answer) }
     }
 
     /// Path and query under the agreed version.
@@ -251,9 +297,24 @@ impl Link {
 
     async fn refusal(&self, answer: Response<ResponseBody>, subject: &str) -> EngineError {
         let status = answer.status().as_u16();
+        let elsewhere = answer.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
         // Where the body does not come, the status alone says enough.
-        let body = timeout(HELLO, self.whole(answer, MAX_REFUSAL)).await;
-        let refused = error::from_wire(status, subject, &body.ok().and_then(Result::ok).unwrap_or_default());
+        let body = timeout(self.patience(HELLO), self.whole(answer, MAX_REFUSAL)).await;
+        if let (300..=399, Some(elsewhere)) = (status, elsewhere) {
+            let message = format!("{} sends us elsewhere: {}", self.name, error::one_line(&elsewhere));
+            return EngineError::new(Class::Internal, subject, message)
+                .with_hint("no daemon does that, and it is not followed: name the daemon's own address with -H");
+        }
+        self.refused(status, subject, &body.ok().and_then(Result::ok).unwrap_or_default())
+    }
+
+    /// What a status with this body means.
+    pub(super) fn refused(&self, status: u16, subject: &str, body: &[u8]) -> EngineError {
+        let mut refused = error::from_wire(status, subject, body);
+        if error::sentence(body).is_none() && refused.class != Class::NotModified {
+            refused.message = format!("{} refuses with HTTP status {status} and without a word", self.name);
+            refused.hint = Some(STRANGER.to_owned());
+        }
         compat::reclass(self.known_peer().map_or(Family::Other, |peer| peer.family), status, refused)
     }
 
@@ -306,7 +367,7 @@ impl Link {
     /// How long a small question takes.
     pub(super) async fn ping(&self) -> Result<Duration> {
         let start = Moment::now();
-        let answer = self.exchange("/_ping", Ask::new(Call::Ping), Deadlines::idle(HELLO)).await?;
+        let answer = self.exchange("/_ping", Ask::new(Call::Ping), self.within(HELLO)).await?;
         self.whole(answer, MAX_REFUSAL).await?;
         Ok(start.elapsed())
     }

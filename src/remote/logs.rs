@@ -77,11 +77,17 @@ impl Tail {
             .with_some("since", since.map(unix))
             .with_some("until", query.until.map(unix));
         let ask = Ask::about(Call::ContainerLogs, &self.ctr).query(words).patient(HEAD);
-        Ok(self.link.open(ask).await.map_err(|refused| missing(refused, &self.ctr))?.body)
+        // What is written already comes without long silences.
+        let opened = if query.follow { self.link.open(ask).await } else { self.link.open_archive(ask).await };
+        Ok(opened.map_err(|refused| missing(refused, &self.ctr))?.body)
     }
 
     async fn next(&mut self) -> Option<Result<LogChunk>> {
         while !self.is_over {
+            if let Some(said) = self.lines.complaint().filter(|_| self.lines.has_complained()) {
+                self.is_over = true;
+                return Some(Err(EngineError::new(Class::Internal, &self.ctr, said)));
+            }
             let step = match self.body.next().await {
                 Some(Ok(bytes)) => self.took(bytes),
                 None => self.ended().await,
@@ -127,6 +133,10 @@ impl Tail {
             let closed = format!("{} closed the log of {}", self.link.name(), self.ctr);
             // Half a line that has come will come again as a whole.
             return self.again(EngineError::new(Class::Unavailable, &self.ctr, closed)).await;
+        }
+        if !self.lines.is_between_frames() {
+            let message = format!("{} ended the log of {} in the middle", self.link.name(), self.ctr);
+            return Err(EngineError::new(Class::Unavailable, &self.ctr, message).with_hint("ask for it again"));
         }
         self.is_over = true;
         let rest = self.lines.finish();

@@ -24,7 +24,8 @@ pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &StatsQuery) -> Res
     } else {
         Query::default().with("stream", 1)
     };
-    let body = link.open(Ask::about(Call::ContainerStats, ctr).query(words).patient(HEAD)).await?.body;
+    // A sample a second: a silence is no container that has nothing to say.
+    let body = link.open_archive(Ask::about(Call::ContainerStats, ctr).query(words).patient(HEAD)).await?.body;
     let samples = Samples {
         host: link.name().to_owned(),
         ctr: ctr.to_owned(),

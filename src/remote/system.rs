@@ -17,12 +17,12 @@ use crate::engine::{
 #[async_trait]
 impl System for Remote {
     async fn info(&self) -> Result<EngineInfo> {
-        let doc = self.link.json(Ask::new(Call::Info)).await?;
+        let doc = self.link.object(Ask::new(Call::Info)).await?;
         Ok(from_wire::system::info(&doc, self.link.peer().await?.family))
     }
 
     async fn version(&self) -> Result<EngineVersion> {
-        Ok(from_wire::system::version(&self.link.json(Ask::new(Call::Version)).await?))
+        Ok(from_wire::system::version(&self.link.object(Ask::new(Call::Version)).await?))
     }
 
     async fn ping(&self) -> Result<Duration> {
@@ -34,7 +34,7 @@ impl System for Remote {
     }
 
     async fn disk_usage(&self) -> Result<DiskUsage> {
-        let doc = self.link.json(Ask::new(Call::DiskUsage).patient(LONG)).await?;
+        let doc = self.link.object(Ask::new(Call::DiskUsage).patient(LONG)).await?;
         Ok(from_wire::system::disk_usage(&doc))
     }
 

@@ -1,7 +1,7 @@
 //! Volumes and networks.
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Remote;
 use super::ask::{Ask, LONG};
@@ -15,7 +15,7 @@ use crate::engine::{
 #[async_trait]
 impl Volumes for Remote {
     async fn list(&self, filters: &Filters) -> Result<Vec<Volume>> {
-        let doc = self.link.json(Ask::new(Call::VolumeList).query(Query::default().filters(filters))).await?;
+        let doc = self.link.object(Ask::new(Call::VolumeList).query(Query::default().filters(filters))).await?;
         Ok(from_wire::things::volumes(&doc))
     }
 
@@ -25,14 +25,14 @@ impl Volumes for Remote {
             "Labels": options.labels, "DriverOpts": options.options
         });
         let ask = Ask::about(Call::VolumeCreate, options.name.as_deref().unwrap_or("")).json(&body).patient(LONG);
-        Ok(from_wire::things::volume(&self.link.json(ask).await?))
+        self.named_volume(&self.link.object(ask).await?)
     }
 
     async fn inspect(&self, name: &str) -> Result<Volume> {
         check(name)?;
         let doc =
-            self.link.json(Ask::about(Call::VolumeInspect, name)).await.map_err(|refused| missing(refused, name))?;
-        Ok(from_wire::things::volume(&doc))
+            self.link.object(Ask::about(Call::VolumeInspect, name)).await.map_err(|refused| missing(refused, name))?;
+        self.named_volume(&doc)
     }
 
     async fn remove(&self, name: &str, force: Force) -> Result<()> {
@@ -62,6 +62,13 @@ impl Volumes for Remote {
     }
 }
 
+impl Remote {
+    fn named_volume(&self, doc: &Value) -> Result<Volume> {
+        let volume = from_wire::things::volume(doc);
+        if volume.name.is_empty() { Err(self.link.strange("a volume without a name")) } else { Ok(volume) }
+    }
+}
+
 /// What can be no volume's name is none, without asking.
 fn check(name: &str) -> Result<()> {
     let is_name = !name.is_empty()
@@ -77,7 +84,7 @@ fn missing(refused: EngineError, name: &str) -> EngineError {
 #[async_trait]
 impl Networks for Remote {
     async fn list(&self, filters: &Filters) -> Result<Vec<NetworkSummary>> {
-        let doc = self.link.json(Ask::new(Call::NetworkList).query(Query::default().filters(filters))).await?;
+        let doc = self.link.rows(Ask::new(Call::NetworkList).query(Query::default().filters(filters))).await?;
         let mut found = from_wire::things::networks(&doc);
         // Podman has these two without listing them.
         if self.link.peer().await?.family == Family::Podman && filters.is_empty() {

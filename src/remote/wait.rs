@@ -13,6 +13,7 @@ use super::ask::Ask;
 use super::link::Link;
 use crate::api::compat::Feature;
 use crate::api::from_wire;
+use crate::api::read::Read;
 use crate::api::routes::{Call, Query};
 use crate::engine::{Class, EngineError, Exit, Result, WaitCondition};
 use futures_util::StreamExt;
@@ -83,12 +84,10 @@ pub(super) async fn wait(link: &Arc<Link>, ctr: &str, condition: WaitCondition) 
             break;
         }
     }
-    let doc: Value = serde_json::from_slice(&answer).map_err(|_| {
-        EngineError::new(
-            Class::Unavailable,
-            ctr,
-            format!("{} ended a wait without saying how {ctr} ended", link.name()),
-        )
-    })?;
-    Ok(from_wire::container::exit(&doc))
+    let doc: Option<Value> = serde_json::from_slice(&answer).ok();
+    // No number is not zero: that would be a success that nobody told of.
+    doc.filter(|doc| doc.at("StatusCode").is_number()).map(|doc| from_wire::container::exit(&doc)).ok_or_else(|| {
+        let message = format!("{} ended a wait without saying how {ctr} ended", link.name());
+        EngineError::new(Class::Unavailable, ctr, message).with_hint("the container itself is not touched: inspect it")
+    })
 }

@@ -2,16 +2,37 @@
 
 use serde_json::Value;
 
+use crate::api::json;
 use crate::api::read::Read;
 use crate::engine::progress::Step;
 
 /// The longest object that is waited for; real ones have some hundred bytes.
 const LONGEST: usize = 4 << 20;
 
-/// Cuts a byte stream into JSON objects, whatever the boundaries it arrives in.
+/// The most memory that one object may take once it is read.
+const RICHEST: usize = 64 << 20;
+
+/// Cuts a byte stream into JSON objects, whatever the boundaries it arrives in. Each byte is looked at once on the way to its object's end, so
+/// that an object that comes in a million pieces costs no more than one that comes whole.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
+    /// From the beginning of the object under way.
     held: Vec<u8>,
+    /// How much of `held` has been looked at.
+    n_seen: usize,
+    /// Brackets that are open.
+    depth: usize,
+    within: Within,
+}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Within {
+    #[default]
+    Structure,
+    Text,
+    /// After a backslash.
+    Escape,
 }
 
 /// No stream of JSON objects.
@@ -26,38 +47,53 @@ impl Objects {
     /// What is no JSON, and an object beyond 4 MiB.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Value>, NotObjects> {
         self.held.extend_from_slice(bytes);
-        // An object without its end is not read again with every few bytes that come: only when one could have ended.
-        if memchr::memchr(b'}', bytes).is_none() {
-            return self.check_length().map(|()| Vec::new());
-        }
-        let mut found = Vec::new();
-        let mut stream = serde_json::Deserializer::from_slice(&self.held).into_iter::<Value>();
-        let mut taken = 0;
-        loop {
-            match stream.next() {
-                Some(Ok(value)) => {
-                    found.push(value);
-                    taken = stream.byte_offset();
-                }
-                Some(Err(error)) if error.is_eof() => break,
-                Some(Err(error)) => return Err(NotObjects(error.to_string())),
-                None => {
-                    taken = self.held.len();
-                    break;
-                }
+        let (mut found, mut start) = (Vec::new(), 0);
+        while let Some(byte) = self.held.get(self.n_seen).copied() {
+            let is_blank = byte.is_ascii_whitespace();
+            if self.depth == 0 && self.within == Within::Structure && !is_blank && !matches!(byte, b'{' | b'[') {
+                let said = String::from_utf8_lossy(&self.held[self.n_seen..self.held.len().min(self.n_seen + 40)]);
+                return Err(NotObjects(format!("it says {:?}", crate::api::error::one_line(&said))));
             }
+            if self.n_seen - start > LONGEST {
+                return Err(NotObjects("an object of more than 4 MiB".to_owned()));
+            }
+            if self.look_at(byte) {
+                let end = self.n_seen + 1;
+                found.push(json::parse(&self.held[start..end], RICHEST).map_err(|bad| NotObjects(bad.to_string()))?);
+                start = end;
+            }
+            self.n_seen += 1;
         }
-        self.held.drain(..taken);
-        self.check_length().map(|()| found)
+        if self.depth == 0 {
+            start = self.n_seen;
+        }
+        self.held.drain(..start);
+        self.n_seen -= start;
+        Ok(found)
     }
 
     /// Whether the stream may end here.
     pub fn is_between_objects(&self) -> bool {
-        self.held.iter().all(u8::is_ascii_whitespace)
+        self.depth == 0
     }
 
-    fn check_length(&self) -> Result<(), NotObjects> {
-        if self.held.len() > LONGEST { Err(NotObjects("an object of more than 4 MiB".to_owned())) } else { Ok(()) }
+    /// Whether an object ends with this byte.
+    fn look_at(&mut self, byte: u8) -> bool {
+        self.within = match (self.within, byte) {
+            (Within::Text, b'\\') => Within::Escape,
+            (Within::Text, b'"') => Within::Structure,
+            (Within::Text | Within::Escape, _) | (Within::Structure, b'"') => Within::Text,
+            (Within::Structure, _) => Within::Structure,
+        };
+        match byte {
+            b'{' | b'[' if self.within == Within::Structure => self.depth += 1,
+            b'}' | b']' if self.within == Within::Structure => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
     }
 }
 
@@ -124,8 +160,15 @@ mod tests {
     #[test]
     fn what_is_no_object_stream_is_said() {
         assert!(Objects::default().feed(b"<html>}").is_err());
-        let mut endless = Objects::default();
-        assert!((0..100).any(|_| endless.feed(&[b' '; 100_000]).is_err()));
+        assert!(Objects::default().feed(b"{\"a\":1]").is_err(), "brackets that do not fit");
+        for endless in ["x", "}", "{", "\\"] {
+            let mut objects = Objects::default();
+            objects.feed(b"{\"a\":\"").unwrap();
+            assert!((0..100).any(|_| objects.feed(endless.repeat(100_000).as_bytes()).is_err()), "{endless}");
+            assert!(objects.held.len() <= LONGEST + 200_000);
+        }
+        let mut blank = Objects::default();
+        assert!((0..100).all(|_| blank.feed(&[b'\n'; 100_000]).is_ok()) && blank.held.is_empty());
     }
 
     #[test]

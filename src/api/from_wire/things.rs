@@ -40,7 +40,7 @@ pub fn networks(doc: &Value) -> Vec<NetworkSummary> {
         scope: row.some_text("Scope").unwrap_or_else(|| "local".to_owned()),
         labels: row.pairs("Labels"),
     };
-    doc.as_array().into_iter().flatten().map(network).collect()
+    doc.as_array().into_iter().flatten().map(network).filter(|network| !network.name.is_empty()).collect()
 }
 
 /// `POST /containers/prune`, `POST /volumes/prune`.
