@@ -11,6 +11,7 @@ pub mod create;
 pub mod failure;
 pub mod io;
 pub mod line;
+mod printable;
 pub mod progress;
 pub mod session;
 pub mod table;
@@ -45,6 +46,9 @@ pub async fn run(verb: Verb, engine: Arc<dyn Engine>, io: Io) -> u8 {
 /// The same where a verb may name other hosts too.
 pub async fn run_among(verb: Verb, engine: Arc<dyn Engine>, hosts: Option<Arc<dyn Hosts>>, io: Io) -> u8 {
     let mut ctx = verbs::Ctx { engine, hosts, io };
+    if ctx.io.is_out_tty && verbs::shows_text(&verb) {
+        ctx.io.out = Box::new(printable::Printable::new(ctx.io.out));
+    }
     let outcome = verbs::run(verb, &mut ctx).await;
     let flushed = ctx.io.out.flush().map_err(anyhow::Error::from);
     match outcome.and_then(|code| flushed.map(|()| code)) {

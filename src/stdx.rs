@@ -8,5 +8,6 @@ pub mod journal;
 pub mod lock;
 pub mod names;
 pub mod pipe;
+pub mod shown;
 pub mod tree;
 pub mod undo;

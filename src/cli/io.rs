@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
+use crate::stdx::shown::is_unsafe;
+
 /// A verb's surroundings.
 pub struct Io {
     pub out: Box<dyn Write + Send + Sync>,
@@ -45,6 +47,9 @@ impl Io {
     /// Writes a line on stderr; a closed stderr is nobody's problem.
     pub fn say(&mut self, text: &str) {
         let _ = self.out.flush();
+        // Errors and warnings are half other people's words.
+        let is_plain = |c: char| !is_unsafe(c) || matches!(c, '\n' | '\t');
+        let text: String = text.chars().map(|c| if is_plain(c) { c } else { '?' }).collect();
         let _ = writeln!(self.err, "{text}");
         let _ = self.err.flush();
     }

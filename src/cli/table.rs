@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
 
 use super::template::{Template, TemplateError};
+use crate::stdx::shown::{self, is_unsafe};
 
 /// How rows shall be printed.
 #[derive(Clone, Debug)]
@@ -118,13 +119,8 @@ pub fn write_cells(mut rows: Vec<Vec<String>>, min: usize, out: &mut dyn Write) 
 }
 
 fn make_printable(cell: &mut String) {
-    if cell.chars().any(char::is_control) {
-        let plain = |c: char| match c {
-            '\n' | '\t' => ' ',
-            c if c.is_control() => '?',
-            c => c,
-        };
-        *cell = cell.chars().map(plain).collect();
+    if cell.chars().any(is_unsafe) {
+        *cell = shown::one_line(cell);
     }
 }
 

@@ -91,6 +91,25 @@ pub async fn run(verb: Verb, ctx: &mut Ctx) -> Outcome {
     }
 }
 
+/// Whether all that the verb prints is words about things: no bytes of a container, no archive, nothing that is drawn and drawn again.
+pub fn shows_text(verb: &Verb) -> bool {
+    match verb {
+        Verb::Create(_) | Verb::Rm(_) | Verb::Commit(_) | Verb::Rmi(_) => true,
+        Verb::Ps(_) | Verb::Images(_) | Verb::History(_) | Verb::Search(_) | Verb::Inspect(_) | Verb::Top(_) => true,
+        Verb::Port(_) | Verb::Diff(_) | Verb::Events(_) | Verb::Info(_) | Verb::Version(_) => true,
+        Verb::Volume(_) | Verb::Network(_) | Verb::System(_) => true,
+        Verb::Container(
+            ContainerVerb::Ls(_) | ContainerVerb::Inspect(_) | ContainerVerb::Top(_) | ContainerVerb::Port(_),
+        ) => true,
+        Verb::Container(
+            ContainerVerb::Diff(_) | ContainerVerb::Prune(_) | ContainerVerb::Create(_) | ContainerVerb::Commit(_),
+        ) => true,
+        Verb::Image(ImageVerb::Ls(_) | ImageVerb::Inspect(_) | ImageVerb::History(_)) => true,
+        Verb::Image(ImageVerb::Rm(_) | ImageVerb::Prune(_)) => true,
+        _ => false,
+    }
+}
+
 async fn container(verb: ContainerVerb, ctx: &mut Ctx) -> Outcome {
     match verb {
         ContainerVerb::Attach(args) => run::attach(args, ctx).await,

@@ -25,11 +25,7 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|c| if is_unsafe(c) { picture(c) } else { c }).collect())
 }
 
-/// Whether a character may change what the terminal does or the order in which it shows text.
-pub fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
+pub use crate::stdx::shown::is_unsafe;
 
 /// The visible stand-in of an unsafe character: tabs and line ends as a blank, C0 as its control picture, the rest as U+FFFD.
 pub fn picture(c: char) -> char {
