@@ -7,11 +7,18 @@
 mod answers;
 #[path = "hostile/calls.rs"]
 mod calls;
+#[allow(dead_code)] // two programs share it, each uses most of it
 #[path = "hostile/daemon.rs"]
 mod daemon;
 #[path = "hostile/good.rs"]
 mod good;
 #[path = "hostile/house.rs"]
 mod house;
+#[path = "hostile/names.rs"]
+mod names;
+#[path = "hostile/shapes.rs"]
+mod shapes;
 #[path = "hostile/streams.rs"]
 mod streams;
+#[path = "hostile/versions.rs"]
+mod versions;

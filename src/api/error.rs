@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::read::Read;
 use crate::engine::{Class, EngineError};
+use crate::stdx::shown::is_unsafe;
 
 /// The status that a class goes out with.
 pub fn status(class: Class) -> u16 {
@@ -65,7 +66,7 @@ fn plain(body: &[u8]) -> Option<String> {
 
 /// Control characters go, lines become one, and what is too long ends in an ellipsis: the text is foreign.
 pub fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = text.chars().take(LONGEST).map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
         line.push('…');
     }

@@ -29,6 +29,7 @@ pub struct LogLines {
     out: Line,
     err: Line,
     last_ns: i64,
+    stamps: Stamps,
     /// The daemon's own complaint, in frames of its own: as much of it as is shown.
     complaint: Vec<u8>,
     /// Nothing comes after a complaint.
@@ -62,6 +63,7 @@ impl LogLines {
             out: line(),
             err: line(),
             last_ns: 0,
+            stamps: Stamps::default(),
             complaint: Vec::new(),
             has_complained: false,
         }
@@ -77,12 +79,12 @@ impl LogLines {
             take(&mut self.out, &bytes, StreamKind::Stdout, Framing::Raw, &mut self.last_ns, &mut chunk);
             return Ok(chunk.done());
         };
-        let fed = demux.feed(bytes, |piece| self.piece(&piece, &mut chunk));
+        let fed = demux.feed_slice(&bytes, |piece| self.piece(&piece, &mut chunk));
         self.demux = Some(demux);
         fed.map(|()| chunk.done())
     }
 
-    fn piece(&mut self, piece: &Piece, chunk: &mut Chunk) {
+    fn piece(&mut self, piece: &Piece<&[u8]>, chunk: &mut Chunk) {
         let (line, kind) = match piece.channel {
             Channel::Stream(StreamKind::Stdout) => (&mut self.out, StreamKind::Stdout),
             Channel::Stream(StreamKind::Stderr) => (&mut self.err, StreamKind::Stderr),
@@ -93,10 +95,19 @@ impl LogLines {
                 return;
             }
         };
+        if piece.starts && piece.ends && line.is_empty() {
+            // Nearly always: a frame is a line with its time before it.
+            if let Some((time_ns, text)) = self.stamps.whole_line(piece.bytes) {
+                self.last_ns = time_ns;
+                line.wants_stamp = true;
+                chunk.push(text, time_ns, kind, true);
+                return;
+            }
+        }
         if piece.starts {
             line.wants_stamp = true;
         }
-        take(line, &piece.bytes, kind, Framing::Framed, &mut self.last_ns, chunk);
+        take(line, piece.bytes, kind, Framing::Framed, &mut self.last_ns, chunk);
     }
 
     /// What is left at the end: last lines without a newline.
@@ -156,7 +167,49 @@ fn take(line: &mut Line, mut bytes: &[u8], kind: StreamKind, framing: Framing, l
     }
 }
 
+/// Length of `2006-01-02T15:04:05`, and of that with nine digits and its zone.
+const SECOND: usize = 19;
+const FULL_STAMP: usize = 30;
+
+/// Timestamps as dockerd writes them, `2006-01-02T15:04:05.000000000Z`: the second is read once for all lines of it.
+#[derive(Debug, Default)]
+struct Stamps {
+    second: [u8; SECOND],
+    second_ns: i64,
+}
+
+impl Stamps {
+    /// Time and text of one whole line; `None` for anything else, which is then read step by step.
+    fn whole_line<'a>(&mut self, bytes: &'a [u8]) -> Option<(i64, &'a [u8])> {
+        let (stamp, line) = bytes.split_at_checked(FULL_STAMP + 1)?;
+        let (text, end) = line.split_at_checked(line.len().checked_sub(1)?)?;
+        if end != b"\n" || text.len() >= PART || memchr(b'\n', text).is_some() {
+            return None;
+        }
+        Some((self.read(stamp)?, text))
+    }
+
+    /// A stamp with the blank behind it.
+    fn read(&mut self, stamp: &[u8]) -> Option<i64> {
+        let (second, rest) = stamp.split_at_checked(SECOND)?;
+        let digits = rest.strip_prefix(b".")?.strip_suffix(b"Z ")?;
+        if second != self.second {
+            let mut whole = [b'Z'; SECOND + 1];
+            whole[..SECOND].copy_from_slice(second);
+            self.second_ns = time::parse_ns(&whole)?;
+            self.second.copy_from_slice(second);
+        }
+        let digit = |sum: i64, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'));
+        self.second_ns.checked_add(digits.iter().try_fold(0, digit)?)
+    }
+}
+
 impl Line {
+    /// Whether a line begins with what comes next.
+    fn is_empty(&self) -> bool {
+        self.stamp.is_empty() && self.text.is_empty() && self.time_ns.is_none()
+    }
+
     /// Takes a timestamp off the front, as far as it has come; what turns out to be none is text.
     fn take_stamp<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let room = STAMP - self.stamp.len();
@@ -210,7 +263,8 @@ struct Chunk {
 
 impl Chunk {
     fn with_capacity(n_bytes: usize) -> Self {
-        Self { bytes: BytesMut::with_capacity(n_bytes), entries: Vec::new() }
+        // The text is shorter than its frames; lines of some hundred bytes are the rule.
+        Self { bytes: BytesMut::with_capacity(n_bytes), entries: Vec::with_capacity(n_bytes / 128) }
     }
 
     fn push(&mut self, text: &[u8], time_ns: i64, stream: StreamKind, newline: bool) {

@@ -19,9 +19,9 @@ pub enum Channel {
 
 /// Some payload of one frame; never empty, except that a frame without payload gives one empty piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct Piece<T = Bytes> {
     pub channel: Channel,
-    pub bytes: Bytes,
+    pub bytes: T,
     /// The first of its frame.
     pub starts: bool,
     /// The last of its frame.
@@ -50,13 +50,29 @@ impl Demux {
     ///
     /// # Errors
     /// A head that no daemon writes; the stream cannot be followed any further.
-    pub fn feed(&mut self, mut bytes: Bytes, mut take: impl FnMut(Piece)) -> Result<(), BadFrame> {
+    pub fn feed(&mut self, bytes: &Bytes, mut take: impl FnMut(Piece)) -> Result<(), BadFrame> {
+        self.feed_slice(bytes, |piece| {
+            let Piece { channel, starts, ends, .. } = piece;
+            take(Piece { channel, bytes: bytes.slice_ref(piece.bytes), starts, ends });
+        })
+    }
+
+    /// The same without a count of references for each piece: log lines are small and many.
+    ///
+    /// # Errors
+    /// As [`Demux::feed`].
+    pub fn feed_slice<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        mut take: impl FnMut(Piece<&'a [u8]>),
+    ) -> Result<(), BadFrame> {
         loop {
             if let Some((channel, left)) = self.frame {
                 if bytes.is_empty() && left > 0 {
                     return Ok(());
                 }
-                let piece = bytes.split_to(left.min(bytes.len()));
+                let (piece, rest) = bytes.split_at(left.min(bytes.len()));
+                bytes = rest;
                 let left = left - piece.len();
                 let starts = std::mem::replace(&mut self.starts, false);
                 self.frame = (left > 0).then_some((channel, left));
@@ -72,10 +88,11 @@ impl Demux {
         self.frame.is_none() && self.n_head == 0
     }
 
-    fn take_head(&mut self, bytes: &mut Bytes) -> Result<bool, BadFrame> {
-        let n = (HEAD - self.n_head).min(bytes.len());
-        self.head[self.n_head..self.n_head + n].copy_from_slice(&bytes.split_to(n));
-        self.n_head += n;
+    fn take_head(&mut self, bytes: &mut &[u8]) -> Result<bool, BadFrame> {
+        let (some, rest) = bytes.split_at((HEAD - self.n_head).min(bytes.len()));
+        *bytes = rest;
+        self.head[self.n_head..self.n_head + some.len()].copy_from_slice(some);
+        self.n_head += some.len();
         if self.n_head < HEAD {
             return Ok(false);
         }
@@ -130,7 +147,7 @@ mod tests {
             let (mut demux, mut seen, mut at, mut cuts) = (Demux::default(), Vec::new(), 0, cuts.into_iter().cycle());
             while at < wire.len() {
                 let end = wire.len().min(at + cuts.next().unwrap_or(1));
-                demux.feed(wire.slice(at..end), |piece| {
+                demux.feed(&wire.slice(at..end), |piece| {
                     let Channel::Stream(kind) = piece.channel else { panic!("no error was sent") };
                     if piece.starts { seen.push((kind, Vec::new())); }
                     let last = seen.last_mut().expect("a frame starts before it goes on");
@@ -145,13 +162,13 @@ mod tests {
 
         #[test]
         fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Demux::default().feed(Bytes::from(noise), |_| {});
+            let _ = Demux::default().feed(&Bytes::from(noise), |_| {});
         }
     }
 
     #[test]
     fn what_is_no_frame_is_said() {
-        let feed = |bytes: &'static [u8]| Demux::default().feed(Bytes::from_static(bytes), |_| {});
+        let feed = |bytes: &'static [u8]| Demux::default().feed(&Bytes::from_static(bytes), |_| {});
         assert!(feed(b"HTTP/1.1 200 OK").is_err());
         assert!(feed(&[1, 0, 1, 0, 0, 0, 0, 0]).is_err());
         assert_eq!(feed(&[3, 0, 0, 0, 0, 0, 0, 0]), Ok(()));

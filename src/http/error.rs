@@ -124,6 +124,11 @@ impl HttpError {
             if let Some(found) = cause.downcast_ref::<io::Error>().and_then(|io| Self::from_tls(&peer, io)) {
                 return found;
             }
+            // A chunk whose size is none.
+            let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+            if !error.is_user() && matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+                return Self::Protocol { peer, source: error };
+            }
             beneath = cause.source();
         }
         if error.is_user() && error.source().is_some() {

@@ -14,6 +14,11 @@ use crate::http::{CertificateProblem, Dialer, HttpError, Target, Tls, TlsOptions
 
 /// A name that resolves to a host that does not answer must not hold anybody up for minutes; ssh has more to do.
 const CONNECT: Duration = Duration::from_secs(10);
+/// What to do about a connection that ended.
+pub(super) const CUT: &str = "the daemon may have been stopped, or the link to it is down";
+/// What to do about an answer that no daemon gives.
+pub(super) const STRANGER: &str =
+    "is this the address of a docker or podman API, with nothing in between that answers for it?";
 const CONNECT_SSH: Duration = Duration::from_secs(30);
 
 /// The dialer and the target of an endpoint. Reads certificates; no connection is made.
@@ -97,13 +102,12 @@ pub(super) fn explain(endpoint: &Endpoint, error: HttpError) -> EngineError {
         HttpError::Protocol { source, .. } => {
             new(Class::Internal, format!("{endpoint} does not answer as a docker daemon does"))
                 .caused_by(&source)
-                .with_hint("is this the address of a docker or podman API?")
+                .with_hint(STRANGER)
         }
         HttpError::TooLarge { max, .. } => too_large(endpoint, max),
         HttpError::Cut { source, .. } => match source.as_deref().and_then(|source| said_by_ssh(source)) {
             Some(known) => known,
-            None => new(Class::Unavailable, format!("the connection to {endpoint} was cut"))
-                .with_hint("the daemon may have been stopped, or the link to it is down"),
+            None => new(Class::Unavailable, format!("the connection to {endpoint} was cut")).with_hint(CUT),
         },
         HttpError::Sending { source, .. } => {
             let why = source.to_string();

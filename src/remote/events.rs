@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
 use super::ask::Ask;
+use super::dial::CUT;
 use super::link::Link;
 use super::logs::{is_away, unix};
 use crate::api::from_wire;
@@ -93,23 +94,13 @@ impl Follow {
                 self.note(mark);
                 return Some(Ok(event));
             }
-            let cut = match self.body.next().await {
-                Some(Ok(bytes)) => match self.objects.feed(&bytes) {
-                    Ok(found) => {
-                        self.ready.extend(found.iter().filter_map(from_wire::event::event));
-                        continue;
-                    }
-                    Err(bad) => {
-                        EngineError::new(Class::Internal, self.link.name(), format!("{}: {bad}", self.link.name()))
-                    }
+            let cut = match self.objects.failure() {
+                Some(bad) => self.link.garbled(&bad),
+                None => match self.take().await {
+                    Ok(is_over) if is_over => return None,
+                    Ok(_) => continue,
+                    Err(error) => error,
                 },
-                None if self.query.until.is_some() => return None,
-                None => EngineError::new(
-                    Class::Unavailable,
-                    self.link.name(),
-                    format!("{} closed the event stream", self.link.name()),
-                ),
-                Some(Err(error)) => error,
             };
             if let Err(error) = self.again(cut).await {
                 self.is_over = true;
@@ -117,6 +108,22 @@ impl Follow {
             }
         }
         None
+    }
+
+    /// Reads some more; whether that was the end that was asked for.
+    async fn take(&mut self) -> Result<bool> {
+        match self.body.next().await {
+            Some(bytes) => {
+                let found = self.objects.feed(&bytes?).map_err(|bad| self.link.garbled(&bad))?;
+                self.ready.extend(found.iter().filter_map(from_wire::event::event));
+                Ok(false)
+            }
+            None if self.query.until.is_some() => Ok(true),
+            None => {
+                let closed = format!("{} closed the event stream", self.link.name());
+                Err(EngineError::new(Class::Unavailable, self.link.name(), closed).with_hint(CUT))
+            }
+        }
     }
 
     fn note(&mut self, mark: Mark) {

@@ -68,7 +68,7 @@ impl Execs for Remote {
         let detach_keys = hijack::detach_keys(spec.detach_keys.as_deref())?;
         let ask = Ask::about(Call::ExecCreate, super::containers::named(ctr)?).json(&create::exec(spec));
         let id = self.link.json(ask).await?.text("Id");
-        if id.is_empty() {
+        if check_id(&id).is_err() {
             return Err(self.link.strange("a new exec without an id"));
         }
         self.link.execs.add(&id, Made { tty: spec.tty, detach_keys, is_started: false });

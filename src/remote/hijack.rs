@@ -172,7 +172,12 @@ async fn refusal(link: &Link, ask: &Ask, head: &Head, mut wire: Wire, mut body: 
     };
     // What did not come is done without.
     let _ = timeout(link.patience(CLOSE), reading).await;
-    let body = whole_object(&body).map_or_else(|| body.to_vec(), |doc| doc.to_string().into_bytes());
+    let text = match head.length {
+        // Behind the size of the first chunk.
+        Length::Chunks => memchr::memmem::find(&body, b"\r\n").map_or(&body[..], |at| &body[at + 2..]),
+        _ => &body[..],
+    };
+    let body = whole_object(&body).map_or_else(|| text.to_vec(), |doc| doc.to_string().into_bytes());
     link.refused(head.status, &ask.name, &body)
 }
 
@@ -181,11 +186,11 @@ fn gone(link: &Link, error: &std::io::Error) -> EngineError {
         return known;
     }
     let message = format!("the connection to {} was cut: {}", link.name(), dial::plain(error));
-    EngineError::new(Class::Unavailable, link.name(), message)
+    EngineError::new(Class::Unavailable, link.name(), message).with_hint(dial::CUT)
 }
 
 fn cut(name: &str) -> EngineError {
-    EngineError::new(Class::Unavailable, name, format!("the connection to {name} was cut"))
+    EngineError::new(Class::Unavailable, name, format!("the connection to {name} was cut")).with_hint(dial::CUT)
 }
 
 fn attached(link: &Arc<Link>, wire: Wire, first: BytesMut, session: Session) -> Attached {
@@ -262,20 +267,22 @@ impl Reader {
             return Ok(());
         };
         let (mut outputs, mut complaint) = (Vec::new(), Vec::new());
-        let fed = demux.feed(bytes, |piece| match piece.channel {
+        let fed = demux.feed(&bytes, |piece| match piece.channel {
             Channel::Stream(kind) if !piece.bytes.is_empty() => outputs.push(Output::Bytes(kind, piece.bytes)),
             Channel::Stream(_) => {}
             Channel::SystemError => complaint.extend_from_slice(&piece.bytes),
         });
         self.ready = outputs.into_iter();
-        let failed = |message: String| EngineError::new(Class::Internal, self.link.name(), message);
+        let failed =
+            |message: String, hint| EngineError::new(Class::Internal, self.link.name(), message).with_hint(hint);
         if !complaint.is_empty() {
             self.is_over = true;
-            return Err(failed(error::one_line(&String::from_utf8_lossy(&complaint))));
+            let said = error::one_line(&String::from_utf8_lossy(&complaint));
+            return Err(failed(said, "the daemon says so; its own log may say more"));
         }
         fed.map_err(|bad| {
             self.is_over = true;
-            failed(format!("{}: {bad}", self.link.name()))
+            failed(format!("{}: {bad}", self.link.name()), dial::STRANGER)
         })
     }
 
@@ -292,7 +299,7 @@ impl Reader {
             return None;
         };
         let message = format!("the connection to {} was cut {how}", self.link.name());
-        self.fail(EngineError::new(Class::Unavailable, self.link.name(), message))
+        self.fail(EngineError::new(Class::Unavailable, self.link.name(), message).with_hint(dial::CUT))
     }
 
     fn fail(&mut self, error: EngineError) -> Option<Result<Output>> {

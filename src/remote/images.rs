@@ -315,9 +315,7 @@ async fn follow(link: &Link, opened: Opened, subject: &str, progress: &Progress)
             Ok(None) => break,
             Ok(Some(piece)) => piece?,
         };
-        let found = objects
-            .feed(&piece)
-            .map_err(|bad| EngineError::new(Class::Internal, subject, format!("{}: {bad}", link.name())))?;
+        let found = objects.feed(&piece).map_err(|bad| link.garbled(&bad))?;
         for doc in found {
             if let Some(why) = progress::failure(&doc) {
                 return Err(EngineError::new(class_of(&why), subject, one_line(&why)));
@@ -333,7 +331,8 @@ async fn follow(link: &Link, opened: Opened, subject: &str, progress: &Progress)
     if objects.is_between_objects() {
         Ok(said)
     } else {
-        Err(EngineError::new(Class::Unavailable, subject, format!("{} ended its report in the middle", link.name())))
+        Err(EngineError::new(Class::Unavailable, subject, format!("{} ended its report in the middle", link.name()))
+            .with_hint(dial::CUT))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::ask::{Ask, Payload};
-use super::dial;
+use super::dial::{self, STRANGER};
 use super::execs::Known;
 use super::wait::Gate;
 use crate::api::compat::{self, ApiVersion, Family, Feature};
@@ -35,8 +35,6 @@ const MAX_REFUSAL: u64 = 64 << 10;
 const HELLO: Duration = Duration::from_secs(30);
 /// What Go's servers answer to plain HTTP where they speak TLS (net/http, server.go).
 const HTTP_TO_HTTPS: &[u8] = b"sent an HTTP request to an HTTPS server.\n";
-/// For answers that no daemon gives.
-const STRANGER: &str = "is this the address of a docker or podman API, with nothing in between that answers for it?";
 /// As long as a stream may last.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -136,7 +134,8 @@ impl Link {
             return Ok(());
         }
         let (name, what, version) = (&self.name, feature.name(), peer.version);
-        Err(EngineError::unsupported(format!("{name}: {what} needs a newer daemon: it speaks API {version}")))
+        Err(EngineError::unsupported(format!("{name}: {what} needs a newer daemon: it speaks API {version}"))
+            .with_hint("update the daemon, or do it on another host"))
     }
 
     fn known_peer(&self) -> Option<Peer> {
@@ -177,7 +176,8 @@ impl Link {
     fn agreed(&self, newest: ApiVersion, oldest: Option<ApiVersion>, family: Family) -> Result<Peer> {
         match compat::agree(newest, oldest) {
             Ok(version) => Ok(Peer { version, family }),
-            Err(why) => Err(EngineError::unsupported(format!("{}: {why}", self.name))),
+            Err(why) => Err(EngineError::unsupported(format!("{}: {why}", self.name))
+                .with_hint("update the daemon: docker 1.12 of 2016 is the first that will do")),
         }
     }
 
@@ -266,6 +266,11 @@ impl Link {
             BadJson::TooRich { .. } => dial::too_large(&self.endpoint, MAX_READ as u64),
             BadJson::NotJson(error) => self.strange("something that is no JSON").caused_by(&error),
         })
+    }
+
+    /// A stream that cannot be followed any further.
+    pub(super) fn garbled(&self, bad: &dyn std::error::Error) -> EngineError {
+        EngineError::new(Class::Internal, &self.name, format!("{}: {bad}", self.name)).with_hint(STRANGER)
     }
 
     /// An answer that no daemon gives.

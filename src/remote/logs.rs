@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ask::Ask;
 use super::containers::missing;
+use super::dial::CUT;
 use super::link::Link;
 use crate::api::from_wire;
 use crate::api::log_lines::{Framing, LogLines};
@@ -86,7 +87,7 @@ impl Tail {
         while !self.is_over {
             if let Some(said) = self.lines.complaint().filter(|_| self.lines.has_complained()) {
                 self.is_over = true;
-                return Some(Err(EngineError::new(Class::Internal, &self.ctr, said)));
+                return Some(Err(self.complained(said)));
             }
             let step = match self.body.next().await {
                 Some(Ok(bytes)) => self.took(bytes),
@@ -109,10 +110,13 @@ impl Tail {
         None
     }
 
+    fn complained(&self, said: String) -> EngineError {
+        EngineError::new(Class::Internal, &self.ctr, said).with_hint("the daemon says so; its own log may say more")
+    }
+
     fn took(&mut self, bytes: Bytes) -> Result<LogChunk> {
         let chunk = self.lines.feed(bytes);
-        let chunk = chunk
-            .map_err(|bad| EngineError::new(Class::Internal, &self.ctr, format!("{}: {bad}", self.link.name())))?;
+        let chunk = chunk.map_err(|bad| self.link.garbled(&bad))?;
         Ok(self.unseen(chunk))
     }
 
@@ -127,12 +131,12 @@ impl Tail {
     /// The daemon closed the stream. Followed, that is the end only if the container has ended: a restart is gone on with.
     async fn ended(&mut self) -> Result<LogChunk> {
         if let Some(said) = self.lines.complaint() {
-            return Err(EngineError::new(Class::Internal, &self.ctr, said));
+            return Err(self.complained(said));
         }
         if self.query.follow && self.query.until.is_none() && self.goes_on().await? {
             let closed = format!("{} closed the log of {}", self.link.name(), self.ctr);
             // Half a line that has come will come again as a whole.
-            return self.again(EngineError::new(Class::Unavailable, &self.ctr, closed)).await;
+            return self.again(EngineError::new(Class::Unavailable, &self.ctr, closed).with_hint(CUT)).await;
         }
         if !self.lines.is_between_frames() {
             let message = format!("{} ended the log of {} in the middle", self.link.name(), self.ctr);

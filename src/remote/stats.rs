@@ -12,7 +12,7 @@ use crate::api::compat::Feature;
 use crate::api::from_wire;
 use crate::api::from_wire::progress::Objects;
 use crate::api::routes::{Call, Query};
-use crate::engine::{BoxStream, Class, EngineError, Result, StatsQuery, StatsSample};
+use crate::engine::{BoxStream, EngineError, Result, StatsQuery, StatsSample};
 
 /// Daemons take two samples a second apart unless told not to.
 const HEAD: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &StatsQuery) -> Res
     // A sample a second: a silence is no container that has nothing to say.
     let body = link.open_archive(Ask::about(Call::ContainerStats, ctr).query(words).patient(HEAD)).await?.body;
     let samples = Samples {
-        host: link.name().to_owned(),
+        link: Arc::clone(link),
         ctr: ctr.to_owned(),
         body,
         objects: Objects::default(),
@@ -40,7 +40,7 @@ pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &StatsQuery) -> Res
 }
 
 struct Samples {
-    host: String,
+    link: Arc<Link>,
     ctr: String,
     body: BoxStream<Bytes>,
     objects: Objects,
@@ -76,7 +76,7 @@ impl Samples {
             match self.objects.feed(&bytes) {
                 Ok(found) => self.ready = found.into_iter(),
                 Err(bad) => {
-                    return self.fail(EngineError::new(Class::Internal, &self.ctr, format!("{}: {bad}", self.host)));
+                    return self.fail(self.link.garbled(&bad));
                 }
             }
         }

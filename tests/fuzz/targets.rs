@@ -201,7 +201,7 @@ pub fn wire_streams(data: &[u8]) {
     let (head, tail) = data.split_at(data.len() / 2);
     let mut n_out = 0;
     for part in [head, tail] {
-        let fed = demux.feed(Bytes::copy_from_slice(part), |piece| n_out += piece.bytes.len());
+        let fed = demux.feed(&Bytes::copy_from_slice(part), |piece| n_out += piece.bytes.len());
         if fed.is_err() {
             break;
         }

@@ -218,7 +218,7 @@ fn what_the_daemon_says_is_one_clean_line() {
     let asked = plain().remove(1);
     let lie: Lie = |_, wire| {
         let text =
-            format!("{{\"message\":\"no\\nsuch\\u001b[2J\\u009b31m thing\\u0007\\u202e {}\"}}", "x".repeat(100_000));
+            format!("{{\"message\":\"no\\nsuch\\u001b[2J\\u009b31m thing\\u0007\\u202e {}\"}}", "x".repeat(50_000));
         wire.answer(409, "application/json", text.as_bytes())
     };
     let error = refused("a long and dirty refusal", run(tell(lie, &asked, LONG)));

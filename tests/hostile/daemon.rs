@@ -113,11 +113,6 @@ impl Wire {
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
     }
-
-    /// No more from here; the client may go on writing.
-    pub fn half_close(&self) -> io::Result<()> {
-        self.writer.shutdown(Shutdown::Write)
-    }
 }
 
 enum Socket {

@@ -16,7 +16,7 @@ use crate::engine::{Change, ChangeKind, ExecDetail, ExecSpec};
 /// `GET /containers/json`. `now` turns "Up 3 minutes" back into a time.
 pub fn summaries(doc: &Value, now: SystemTime) -> Vec<ContainerSummary> {
     let rows = doc.as_array().map_or(&[][..], Vec::as_slice);
-    rows.iter().filter(|row| !row.text("Id").is_empty()).map(|row| summary(row, now)).collect()
+    super::once_each(rows.iter().map(|row| summary(row, now)).filter(|row| !row.id.is_empty()), |row| &row.id)
 }
 
 fn summary(row: &Value, now: SystemTime) -> ContainerSummary {

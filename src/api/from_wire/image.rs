@@ -11,7 +11,8 @@ use crate::engine::image::{
 
 /// `GET /images/json`.
 pub fn summaries(doc: &Value) -> Vec<ImageSummary> {
-    doc.as_array().into_iter().flatten().filter(|row| !row.text("Id").is_empty()).map(summary).collect()
+    let rows = doc.as_array().into_iter().flatten().map(summary).filter(|row| !row.id.is_empty());
+    super::once_each(rows, |row| &row.id)
 }
 
 fn summary(row: &Value) -> ImageSummary {

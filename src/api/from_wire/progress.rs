@@ -23,6 +23,8 @@ pub struct Objects {
     /// Brackets that are open.
     depth: usize,
     within: Within,
+    /// What is wrong with what came after the objects that were given.
+    failed: Option<NotObjects>,
 }
 
 /// What the next byte belongs to.
@@ -41,16 +43,35 @@ enum Within {
 pub struct NotObjects(pub String);
 
 impl Objects {
-    /// Takes more bytes and gives the objects that are complete.
+    /// Takes more bytes and gives the objects that are complete. What is wrong behind them is told by [`Objects::failure`], at the latest by the next
+    /// call.
     ///
     /// # Errors
     /// What is no JSON, and an object beyond 4 MiB.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Value>, NotObjects> {
+        if let Some(failed) = self.failed.clone() {
+            return Err(failed);
+        }
         self.held.extend_from_slice(bytes);
-        let (mut found, mut start) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        match self.read(&mut found) {
+            Err(failed) if found.is_empty() => return Err(failed),
+            Err(failed) => self.failed = Some(failed),
+            Ok(()) => {}
+        }
+        Ok(found)
+    }
+
+    /// Why nothing comes any more after the objects that were given.
+    pub fn failure(&mut self) -> Option<NotObjects> {
+        self.failed.take()
+    }
+
+    fn read(&mut self, found: &mut Vec<Value>) -> Result<(), NotObjects> {
+        let mut start = 0;
         while let Some(byte) = self.held.get(self.n_seen).copied() {
-            let is_blank = byte.is_ascii_whitespace();
-            if self.depth == 0 && self.within == Within::Structure && !is_blank && !matches!(byte, b'{' | b'[') {
+            let is_between = self.depth == 0 && self.within == Within::Structure;
+            if is_between && !byte.is_ascii_whitespace() && !matches!(byte, b'{' | b'[') {
                 let said = String::from_utf8_lossy(&self.held[self.n_seen..self.held.len().min(self.n_seen + 40)]);
                 return Err(NotObjects(format!("it says {:?}", crate::api::error::one_line(&said))));
             }
@@ -69,12 +90,12 @@ impl Objects {
         }
         self.held.drain(..start);
         self.n_seen -= start;
-        Ok(found)
+        Ok(())
     }
 
     /// Whether the stream may end here.
     pub fn is_between_objects(&self) -> bool {
-        self.depth == 0
+        self.depth == 0 && self.failed.is_none()
     }
 
     /// Whether an object ends with this byte.

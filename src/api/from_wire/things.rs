@@ -9,7 +9,7 @@ use crate::engine::volume::Volume;
 
 /// `GET /volumes`: null for none.
 pub fn volumes(doc: &Value) -> Vec<Volume> {
-    doc.items("Volumes").iter().filter(|row| !row.text("Name").is_empty()).map(volume).collect()
+    super::once_each(doc.items("Volumes").iter().map(volume).filter(|row| !row.name.is_empty()), |row| &row.name)
 }
 
 pub fn volume(doc: &Value) -> Volume {
@@ -40,7 +40,8 @@ pub fn networks(doc: &Value) -> Vec<NetworkSummary> {
         scope: row.some_text("Scope").unwrap_or_else(|| "local".to_owned()),
         labels: row.pairs("Labels"),
     };
-    doc.as_array().into_iter().flatten().map(network).filter(|network| !network.name.is_empty()).collect()
+    let rows = doc.as_array().into_iter().flatten().map(network).filter(|row| !row.name.is_empty());
+    super::once_each(rows, |row| if row.id.is_empty() { &row.name } else { &row.id })
 }
 
 /// `POST /containers/prune`, `POST /volumes/prune`.
