@@ -15,6 +15,7 @@ mod registry;
 mod runtime;
 mod screen;
 mod screens;
+mod stdcopy;
 mod table;
 mod tool;
 
@@ -39,6 +40,8 @@ const ROWS: &[(&str, Row)] = &[
     ("logs", logs::logs),
     ("follow", logs::follow),
     ("load", registry::load),
+    ("stdcopy", stdcopy::decoding),
+    ("load", logs::load),
     ("images", registry::images),
     ("screen", |bench| screen::screen(bench, 62)),
     ("screen-many", |bench| screen::screen(bench, 502)),
