@@ -1,11 +1,12 @@
 //! The connection to one daemon: which version is spoken, requests with deadlines, refusals as errors. Called by every verb of `remote`.
 //! Connections are `http`'s to keep. A call that cannot connect makes the next one agree on the version again: the daemon may be another by then.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant as Moment};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use futures_util::{FutureExt, StreamExt};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::ask::{Ask, Payload};
-use super::dial::{self, STRANGER};
+use super::dial::{self, CUT, STRANGER};
 use super::execs::Known;
 use super::wait::Gate;
 use crate::api::compat::{self, ApiVersion, Family, Feature};
@@ -45,6 +46,9 @@ pub(super) struct Peer {
     pub(super) family: Family,
 }
 
+/// The question who is there, with as many askers as there are.
+type Hello = Shared<BoxFuture<'static, Result<Peer>>>;
+
 /// One daemon.
 pub(super) struct Link {
     endpoint: Endpoint,
@@ -55,8 +59,9 @@ pub(super) struct Link {
     /// As shown in sentences.
     name: String,
     peer: Mutex<Option<Peer>>,
-    /// One asks for the version, the others wait for its answer.
-    hello: tokio::sync::Mutex<()>,
+    /// The question for the version while it is under way.
+    hello: Mutex<Option<WeakShared<BoxFuture<'static, Result<Peer>>>>>,
+    own: Weak<Self>,
     /// Keeps starts behind waits that are on their way.
     pub(super) gate: Gate,
     /// Exec sessions made here.
@@ -73,14 +78,15 @@ impl Link {
     pub(super) fn new(endpoint: Endpoint, longest: Duration) -> Result<Arc<Self>> {
         let (mut dialer, target) = dial::route(&endpoint)?;
         dialer.deadline = dialer.deadline.min(longest);
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
             name: endpoint.to_string(),
             target,
             pool: Pool::new(dialer),
             longest,
             endpoint,
             peer: Mutex::default(),
-            hello: tokio::sync::Mutex::default(),
+            hello: Mutex::default(),
             gate: Gate::default(),
             execs: Known::default(),
         }))
@@ -109,16 +115,31 @@ impl Link {
         if let Some(peer) = self.known_peer() {
             return Ok(peer);
         }
-        let _turn = self.hello.lock().await;
-        if let Some(peer) = self.known_peer() {
-            return Ok(peer);
+        self.hello().await
+    }
+
+    /// One question for all who want to know at the same time. Whoever of them is polled drives it, so that one who is not (a stream that nobody
+    /// reads) holds up no other; it ends with the last of them.
+    fn hello(&self) -> Hello {
+        let mut asked = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hello) = asked.as_ref().and_then(WeakShared::upgrade).filter(|hello| hello.peek().is_none()) {
+            return hello;
         }
-        let peer = timeout(self.patience(HELLO), self.ask_who())
-            .await
-            .unwrap_or_else(|_| Err(dial::silent(&self.endpoint)))?;
-        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
-        tracing::info!("{}: {} speaks API {}", self.name, peer.family.as_str(), peer.version);
-        Ok(peer)
+        let own = Weak::clone(&self.own);
+        let name = self.name.clone();
+        let hello = async move {
+            let Some(link) = own.upgrade() else {
+                return Err(EngineError::new(Class::Unavailable, &name, format!("{name} was left")).with_hint(CUT));
+            };
+            let peer = timeout(link.patience(HELLO), link.ask_who()).await;
+            let peer = peer.unwrap_or_else(|_| Err(dial::silent(&link.endpoint)))?;
+            *link.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
+            tracing::info!("{}: {} speaks API {}", link.name, peer.family.as_str(), peer.version);
+            Ok(peer)
+        };
+        let hello: Hello = hello.boxed().shared();
+        *asked = hello.downgrade();
+        hello
     }
 
     /// Whether the daemon's version has something.

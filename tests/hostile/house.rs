@@ -20,11 +20,6 @@ pub fn script(answer: impl Fn(&Request, &mut Wire) -> Option<Outcome> + Send + S
     Arc::new(answer)
 }
 
-/// A daemon without malice.
-pub fn healthy() -> Script {
-    script(|_, _| None)
-}
-
 /// One thread, as the command line and the screen have it.
 pub fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -391,3 +391,25 @@ fn a_flood_that_nobody_reads_is_held_up() {
     let n_bytes = n_written.load(Ordering::Relaxed) * line(0, "flood").len();
     assert!(n_bytes < 16 << 20, "{n_bytes} bytes were taken");
 }
+
+/// A question that was begun and is not gone on with (a screen that looks elsewhere) does not keep others from asking.
+#[test]
+fn a_call_that_nobody_goes_on_with_holds_up_no_other() {
+    let is_well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mood = is_well.clone();
+    let daemon = Daemon::unix(script(move |_, _| (!mood.load(Ordering::Relaxed)).then_some(Ok(Then::Stall))));
+    run(async {
+        let engine = Remote::with_patience(daemon.endpoint(), SHORT).unwrap();
+        let query = EventsQuery::default();
+        let mut begun = Box::pin(engine.system().events(&query));
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut begun).await.is_err());
+        is_well.store(true, Ordering::Relaxed);
+        // The one that is under way may be waited for, to its deadline; the next asks anew.
+        let _ = engine.system().ping().await;
+        let _ = engine.system().info().await;
+        engine.system().info().await.unwrap();
+        drop(begun);
+        drop(engine);
+        crate::house::closed(&daemon).await;
+    });
+}
