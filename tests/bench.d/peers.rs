@@ -197,11 +197,6 @@ impl Bench {
         });
     }
 
-    /// The process of our dockerd.
-    pub fn docker_pid(&self) -> Option<u32> {
-        self.dockerd.as_ref().map(Child::id)
-    }
-
     fn start_docker(&mut self) {
         self.meter.enter(Engine::Docker.name());
         let log = fs::File::create(self.path("dockerd.log")).expect("a log file");
