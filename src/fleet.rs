@@ -38,7 +38,9 @@ impl Member {
     /// Its answer, or that it does not answer within `longest`.
     async fn answer<T>(&self, longest: Duration, question: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = tokio::time::timeout(longest, question).await;
-        self.is_silent.store(answer.is_err(), Ordering::Relaxed);
+        // An engine may find out by itself that nothing comes.
+        let is_silent = answer.as_ref().map_or(true, |said| said.as_ref().is_err_and(|e| e.class == Class::Timeout));
+        self.is_silent.store(is_silent, Ordering::Relaxed);
         answer.unwrap_or_else(|_| Err(silent(&self.name)))
     }
 
