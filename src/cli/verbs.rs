@@ -93,21 +93,19 @@ pub async fn run(verb: Verb, ctx: &mut Ctx) -> Outcome {
 
 /// Whether all that the verb prints is words about things: no bytes of a container, no archive, nothing that is drawn and drawn again.
 pub fn shows_text(verb: &Verb) -> bool {
-    match verb {
-        Verb::Create(_) | Verb::Rm(_) | Verb::Commit(_) | Verb::Rmi(_) => true,
-        Verb::Ps(_) | Verb::Images(_) | Verb::History(_) | Verb::Search(_) | Verb::Inspect(_) | Verb::Top(_) => true,
-        Verb::Port(_) | Verb::Diff(_) | Verb::Events(_) | Verb::Info(_) | Verb::Version(_) => true,
-        Verb::Volume(_) | Verb::Network(_) | Verb::System(_) => true,
-        Verb::Container(
-            ContainerVerb::Ls(_) | ContainerVerb::Inspect(_) | ContainerVerb::Top(_) | ContainerVerb::Port(_),
-        ) => true,
-        Verb::Container(
-            ContainerVerb::Diff(_) | ContainerVerb::Prune(_) | ContainerVerb::Create(_) | ContainerVerb::Commit(_),
-        ) => true,
-        Verb::Image(ImageVerb::Ls(_) | ImageVerb::Inspect(_) | ImageVerb::History(_)) => true,
-        Verb::Image(ImageVerb::Rm(_) | ImageVerb::Prune(_)) => true,
-        _ => false,
-    }
+    use {ContainerVerb as Ctr, ImageVerb as Img};
+    let is_change = matches!(verb, Verb::Create(_) | Verb::Rm(_) | Verb::Commit(_) | Verb::Rmi(_));
+    let is_list = matches!(verb, Verb::Ps(_) | Verb::Images(_) | Verb::History(_) | Verb::Search(_) | Verb::Top(_));
+    let is_look = matches!(verb, Verb::Inspect(_) | Verb::Port(_) | Verb::Diff(_) | Verb::Events(_));
+    let is_host = matches!(verb, Verb::Info(_) | Verb::Version(_) | Verb::System(_));
+    is_change
+        || is_list
+        || is_look
+        || is_host
+        || matches!(verb, Verb::Volume(_) | Verb::Network(_))
+        || matches!(verb, Verb::Container(Ctr::Ls(_) | Ctr::Inspect(_) | Ctr::Top(_) | Ctr::Port(_) | Ctr::Diff(_)))
+        || matches!(verb, Verb::Container(Ctr::Prune(_) | Ctr::Create(_) | Ctr::Commit(_)))
+        || matches!(verb, Verb::Image(Img::Ls(_) | Img::Inspect(_) | Img::History(_) | Img::Rm(_) | Img::Prune(_)))
 }
 
 async fn container(verb: ContainerVerb, ctx: &mut Ctx) -> Outcome {
