@@ -277,8 +277,7 @@ impl Shared {
     }
 
     fn serve(&self, mut wire: Wire) {
-        loop {
-            let Ok(Some(mut request)) = read_request(&mut wire.reader) else { break };
+        while let Ok(Some(mut request)) = read_request(&mut wire.reader) {
             request.number = self.n_requests.fetch_add(1, Ordering::Relaxed);
             let mut requests = self.requests.lock().unwrap();
             if requests.len() >= 1000 {
