@@ -41,6 +41,7 @@
 //! | what is put right after a crash | `embedded/recover.rs`, `shim::bury` |
 //! | restarts, health checks, attach, the log file | `shim/supervisor/`, `shim/log/` |
 //! | what a pull keeps over a cut or a kill | `store/partial.rs`, `store/pull.rs`; what it asks of the registry: `embedded/pull.rs` |
+//! | what a push sends of a layer | `store/push.rs`, compressed by `store/packing.rs` |
 //! | `cp`, `diff`, `export`, `commit` | `embedded/copy.rs`, `embedded/tree.rs`, `store/{pack,unpack,diff,commit}.rs` |
 //! | what `system check` proves | `store/check.rs` |
 //! | how an image comes in, how a layer is unpacked | `store/load.rs`, `store/import.rs`, `store/extract.rs` |
