@@ -286,8 +286,11 @@ impl Caller {
             return Ok(());
         }
         let message = format!("{from}: it sends us to {to}, which has no TLS");
-        Err(RegistryError::new(Class::Forbidden, &self.subject, message)
-            .hint("name that host in insecure-registries if that is meant"))
+        let mut error = RegistryError::new(Class::Forbidden, &self.subject, message)
+            .hint("name that host in insecure-registries if that is meant");
+        // It is we who refuse: nobody's login is at fault.
+        error.from_network = true;
+        Err(error)
     }
 
     async fn send(

@@ -244,3 +244,37 @@ async fn a_push_that_the_registry_stores_under_another_name_is_told() {
     // HEAD said that it is there; nothing was opened.
     assert!(error.is_ok());
 }
+
+/// Distribution specification, "Pushing a blob in chunks": the registry says how far an upload has come, and it goes on from there.
+#[tokio::test]
+async fn an_upload_that_was_cut_goes_on_from_where_the_registry_stands() {
+    const KEPT: usize = 300_000;
+    let blob: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
+    let n_parts = std::sync::atomic::AtomicUsize::new(0);
+    let (server, repository) = serve(move |request| match request.method.as_str() {
+        "HEAD" => Answer::new(404, ""),
+        "POST" => Answer::new(202, "").header("Location", "/v2/app/blobs/uploads/u?state=0"),
+        "PATCH" if n_parts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 => Answer::new(503, ""),
+        "GET" => Answer::new(204, "")
+            .header("Location", "/v2/app/blobs/uploads/u?state=1")
+            .header("Range", &format!("0-{}", KEPT - 1)),
+        "PATCH" => Answer::new(202, "").header("Location", "/v2/app/blobs/uploads/u?state=2"),
+        "PUT" => Answer::new(201, ""),
+        _ => Answer::new(400, ""),
+    })
+    .await;
+    let bytes = Bytes::from(blob.clone());
+    let open: Opener = Arc::new(move |offset| {
+        let rest = bytes.slice(usize::try_from(offset).unwrap_or(usize::MAX)..);
+        Ok(futures_util::stream::iter([Ok(rest)]).boxed())
+    });
+    repository.push_blob(&descriptor(&blob), &[], open).await.unwrap();
+    let received = server.received();
+    let parts: Vec<_> = received.iter().filter(|request| request.method == "PATCH").collect();
+    let ranges: Vec<_> = parts.iter().map(|part| part.header("content-range").unwrap_or_default()).collect();
+    assert_eq!(ranges, ["0-999999", "300000-999999"]);
+    assert!(parts[1].path.contains("state=1"), "{}", parts[1].path);
+    assert_eq!(parts[1].body, blob[KEPT..]);
+    let end = received.iter().find(|request| request.method == "PUT").unwrap();
+    assert!(end.path.contains("state=2") && end.path.contains("digest=sha256:") && end.body.is_empty(), "{}", end.path);
+}
