@@ -254,7 +254,7 @@ fn sum(parts: &[Step], speed: &Speed) -> String {
         let (done, all) = (human::size_si(totals.moved_bytes), human::size_si(totals.all_bytes));
         text.push_str(&format!(", {done} of {all}"));
     }
-    if let Some(speed) = speed.get() {
+    if let Some(speed) = speed.get().filter(|_| totals.moved_bytes < totals.all_bytes) {
         let seconds = (totals.all_bytes - totals.moved_bytes) as f64 / speed;
         let left = human::span(Duration::from_secs(seconds.ceil() as u64));
         text.push_str(&format!(", {}/s, {left} left", human::size_si(speed as u64)));
