@@ -55,7 +55,7 @@ pub use progress::Progress;
 pub use resume::Resume;
 pub use spec::{ContainerSpec, HealthCheck, MountSpec, PortBinding, Resources, RestartPolicy, Ulimit};
 pub use stats::{Pressure, StatsQuery, StatsSample};
-pub use system::{CheckProblem, CheckReport, CheckStore, DiskUsage, EngineInfo, EngineVersion, HostLoad};
+pub use system::{CheckProblem, CheckReport, CheckStore, DiskDetails, DiskUsage, EngineInfo, EngineVersion, HostLoad};
 pub use volume::{CreateVolume, Volume};
 
 /// A stream of results; it ends with `None` after the last item, or with one error that says why.
@@ -259,6 +259,10 @@ pub trait System: Send + Sync {
     /// Events as they happen, after those kept since `query.since`. The subscription stands when this returns: subscribe first, list second.
     async fn events(&self, query: &EventsQuery) -> Result<BoxStream<Event>>;
     async fn disk_usage(&self) -> Result<DiskUsage>;
+    /// The same thing by thing; `None` where the lists have all sizes anyway.
+    async fn disk_details(&self) -> Result<Option<DiskDetails>> {
+        Ok(None)
+    }
     /// How busy the host is. Cheap: asked every few seconds.
     async fn host_load(&self) -> Result<HostLoad> {
         Err(not_offered("the load of its host"))

@@ -45,6 +45,7 @@
 //! | `cp`, `diff`, `export`, `commit` | `embedded/copy.rs`, `embedded/tree.rs`, `store/{pack,unpack,diff,commit}.rs` |
 //! | what `system check` proves | `store/check.rs` |
 //! | how an image comes in, how a layer is unpacked | `store/load.rs`, `store/import.rs`, `store/extract.rs` |
+//! | how an image goes to another host | `fleet/copy.rs`; what is sent of its archive: `store/relay.rs`; what a daemon has: `remote/layers.rs` |
 //! | what is asked of a registry, and how often | `registry/call.rs`; logins: `registry/auth.rs` |
 //! | TLS, proxies, deadlines of a connection | `http/` |
 //! | what a daemon is asked, and how its answer is read | `remote/`, one verb a function; `api/routes.rs`, `api/from_wire/` |

@@ -12,7 +12,7 @@ use orlop::cli::{self, CommandLine, Io};
 use orlop::config::{LineOutput, LineRunner};
 use orlop::engine::fake::{EPOCH_S, Fake};
 use orlop::engine::spec::ContainerSpec;
-use orlop::engine::{Class, EngineError};
+use orlop::engine::{Access, Class, Engine, EngineError, HostEntry, Hosts, Images};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -50,7 +50,30 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Hosts `here` and `there`, and one that is only to be looked at.
+struct Two(Fake, Fake);
+
+impl Hosts for Two {
+    fn known(&self) -> Vec<HostEntry> {
+        Vec::new()
+    }
+
+    fn open(&self, name: &str) -> Result<(HostEntry, Arc<dyn Engine>), EngineError> {
+        let entry = |access| HostEntry { name: name.to_owned(), access, ..HostEntry::default() };
+        match name {
+            "here" => Ok((entry(Access::Full), Arc::new(self.0.clone()))),
+            "there" => Ok((entry(Access::Full), Arc::new(self.1.clone()))),
+            "guarded" => Ok((entry(Access::ReadOnly), Arc::new(self.1.clone()))),
+            _ => Err(EngineError::new(Class::NotFound, name, format!("no host is called {name}"))),
+        }
+    }
+}
+
 fn run_with(fake: &Fake, argv: &[&str], stdin: &str) -> Ran {
+    run_among(fake, None, argv, stdin)
+}
+
+fn run_among(fake: &Fake, hosts: Option<Arc<dyn Hosts>>, argv: &[&str], stdin: &str) -> Ran {
     let argv: Vec<String> = std::iter::once("orlop").chain(argv.iter().copied()).map(str::to_owned).collect();
     let (out, err) = (Sink::default(), Sink::default());
     let io = Io {
@@ -68,7 +91,8 @@ fn run_with(fake: &Fake, argv: &[&str], stdin: &str) -> Ran {
             let verb = parsed.verb.expect("a verb");
             let limit = Duration::from_secs(20);
             let engine = Arc::new(fake.clone());
-            let ended = runtime().block_on(async { tokio::time::timeout(limit, cli::run(verb, engine, io)).await });
+            let ended = runtime()
+                .block_on(async { tokio::time::timeout(limit, cli::run_among(verb, engine, hosts, io)).await });
             Ran { code: ended.expect("ends in time"), out: out.text(), err: err.text() }
         }
     }
@@ -354,7 +378,7 @@ fn images_volumes_and_networks() {
     assert_eq!(run_with(&fake, &["load"], "archive").out, "Loaded image: loaded:7\n");
     assert!(run_with(&fake, &["import", "-", "made:1"], "tar").out.starts_with("sha256:"));
     check(&fake, "image from-host tools /bin/true", 0, "Loaded image: tools:latest\n", "");
-    assert!(run(&fake, "save busybox").out.ends_with(" busybox:latest\n"));
+    assert!(run(&fake, "save busybox").out.contains(" busybox:latest {"));
     let history = run(&fake, "history busybox").out;
     assert!(
         history.contains("<missing>") && history.contains("CREATED   ") && !history.contains("CREATED AT"),
@@ -430,4 +454,30 @@ fn the_screens_line_runs_the_same_verbs() {
     assert_eq!(words("pau"), ["pause"]);
     assert!(words("volume ").contains(&"prune".to_owned()));
     assert!(words("run --mem").contains(&"--memory-swap".to_owned()));
+}
+
+#[test]
+fn an_image_is_copied_to_another_host() {
+    let (here, there) = (small(), Fake::empty());
+    let hosts: Arc<dyn Hosts> = Arc::new(Two(here.clone(), there.clone()));
+    let copy = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        run_among(&here, Some(Arc::clone(&hosts)), &words, "")
+    };
+    let first = copy("image copy busybox there");
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.out.contains("Copied busybox:latest to there: 3 layers sent ("), "{first:?}");
+    assert_eq!(runtime().block_on(there.inspect("busybox")).unwrap().summary.references, ["busybox:latest"]);
+    let again = copy("image copy busybox --to there");
+    assert!(again.out.ends_with("Copied busybox:latest to there: nothing sent, 3 already there\n"), "{again:?}");
+    let back = copy("image copy --from there --quiet busybox here");
+    assert!(back.code == 0 && back.out.starts_with("sha256:"), "{back:?}");
+    assert_eq!(copy("image copy busybox guarded").err, "guarded is marked read-only in the config file\n");
+    assert_eq!(copy("image copy busybox").err, "name the host to copy to: orlop image copy IMAGE HOST\n");
+    assert_eq!(
+        copy("image copy gone there"),
+        Ran { code: 1, out: String::new(), err: "Error: No such image: gone:latest\n".into() }
+    );
+    assert_eq!(copy("image copy busybox nowhere").err, "Error: no host is called nowhere\n");
+    check(&here, "image copy busybox there", 1, "", "there is no other host here\n");
 }

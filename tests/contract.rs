@@ -12,6 +12,10 @@ mod copying;
 mod daemons;
 #[path = "contract/errors.rs"]
 mod errors;
+#[path = "contract/files.rs"]
+mod files;
+#[path = "contract/images.rs"]
+mod images;
 #[path = "contract/lifecycle.rs"]
 mod lifecycle;
 #[path = "contract/lists.rs"]
@@ -96,6 +100,30 @@ contract! {
         networks_are_there
         the_engine_tells_of_itself
         prune_takes_the_stopped
+        prunes_heed_their_filters
         inspect_shows_what_was_asked
+    }
+    files {
+        files_are_copied_in_and_out
+        a_copy_says_what_is_not_there
+        changes_are_told
+        an_export_has_every_file
+        a_commit_keeps_what_was_changed
+        a_commit_is_told_in_the_history
+    }
+    images {
+        saved_images_come_back_with_their_names
+        an_image_saved_by_its_id_has_no_name
+        an_import_takes_message_and_changes
+        filters_of_images_select
+        names_move_and_several_need_force
+        a_used_image_stays
+        prune_takes_what_has_no_name_and_all_with_all
+        disk_use_knows_images_containers_and_volumes
+        files_of_layers_are_told
+        what_was_pushed_is_pulled_again
+        a_pull_says_why_not
+        a_login_is_proved
+        a_search_finds_by_name
     }
 }

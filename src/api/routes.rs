@@ -46,6 +46,8 @@ pub enum Call {
     ImageTag,
     ImageRemove,
     ImagePrune,
+    /// Podman's own: docker's form of it cannot take images with names.
+    LibpodImagePrune,
     ImageLoad,
     /// Pull and import: `fromImage` or `fromSrc`.
     ImageCreate,
@@ -116,6 +118,7 @@ pub const ROUTES: &[Route] = &[
     row(Call::ImageCreate, "POST", "/images/create"),
     row(Call::ImageLoad, "POST", "/images/load"),
     row(Call::ImagePrune, "POST", "/images/prune"),
+    row(Call::LibpodImagePrune, "POST", "/libpod/images/prune"),
     row(Call::ImageSearch, "GET", "/images/search"),
     row(Call::ImageSave, "GET", "/images/get"),
     row(Call::ImageInspect, "GET", "/images/{*}/json"),

@@ -132,7 +132,18 @@ impl Core {
                 users.push(ImageUser { container: String::new(), image: image.id.to_string(), is_running: false });
             }
         }
-        Ok(self.store.prune_images(scope, &users)?)
+        let report = self.store.prune_images(scope, &users)?;
+        // Names come before the id that they were of.
+        let mut names = Vec::new();
+        for removed in &report.removed {
+            if removed.starts_with("sha256:") {
+                names.drain(..).for_each(|name: &String| self.image_event("untag", removed, name));
+                self.image_event("delete", removed, removed);
+            } else {
+                names.push(removed);
+            }
+        }
+        Ok(report)
     }
 
     pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {

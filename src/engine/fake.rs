@@ -13,6 +13,7 @@ mod clock;
 mod containers;
 mod demo;
 mod execs;
+mod files;
 mod images;
 mod program;
 mod queue;

@@ -70,6 +70,29 @@ pub struct DiskUsage {
     pub build_cache: Usage,
 }
 
+/// Disk use thing by thing: rows of the lists with all their sizes.
+#[derive(Clone, Debug, Default)]
+pub struct DiskDetails {
+    pub images: Vec<super::ImageSummary>,
+    pub containers: Vec<super::ContainerSummary>,
+    pub volumes: Vec<super::Volume>,
+    pub build_cache_bytes: u64,
+}
+
+impl DiskDetails {
+    /// Says of each volume which of the containers have it.
+    #[must_use]
+    pub fn with_users(mut self) -> Self {
+        for volume in &mut self.volumes {
+            let has = |ctr: &&super::ContainerSummary| {
+                ctr.mounts.iter().any(|mount| mount.name.as_deref() == Some(&volume.name))
+            };
+            volume.used_by = Some(self.containers.iter().filter(has).map(|ctr| ctr.id.clone()).collect());
+        }
+        self
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub n_total: u64,

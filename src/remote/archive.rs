@@ -9,6 +9,7 @@ use super::ask::{Ask, LONG};
 use super::containers::missing;
 use super::link::Link;
 use super::transfer::{self, Upload};
+use crate::api::compat::Family;
 use crate::api::read::Read;
 use crate::api::routes::{Call, Query};
 use crate::engine::{Class, CopiedPath, CopyInto, EngineError, Reader, Result, Writer};
@@ -20,12 +21,16 @@ pub(super) async fn export(link: &Link, ctr: &str, to: Writer) -> Result<()> {
 
 pub(super) async fn stat(link: &Link, ctr: &str, path: &str) -> Result<CopiedPath> {
     let ask = Ask::about(Call::ArchiveStat, ctr).query(Query::default().with("path", path));
-    // The answer to HEAD has no body, so a refusal says no more than its status.
-    let headers = link.head(ask).await.map_err(|refused| match refused.class {
-        Class::NotFound => not_there(ctr, path),
-        _ => refused,
-    })?;
-    read_stat(&headers).ok_or_else(|| no_stat(link, ctr))
+    match link.head(ask).await {
+        Ok(headers) => read_stat(&headers).ok_or_else(|| no_stat(link, ctr)),
+        // The answer to HEAD has no body, so a refusal says no more than its status: which of the two is missing must be asked.
+        Err(refused) if refused.class == Class::NotFound => {
+            let look = link.json(Ask::about(Call::ContainerInspect, ctr)).await;
+            look.map_err(|refused| missing(refused, ctr))?;
+            Err(not_there(ctr, path))
+        }
+        Err(refused) => Err(refused),
+    }
 }
 
 pub(super) async fn copy_from(link: &Link, ctr: &str, path: &str, to: Writer) -> Result<CopiedPath> {
@@ -41,9 +46,19 @@ pub(super) async fn copy_into(link: &Link, ctr: &str, options: &CopyInto, tar: R
         .with("path", &options.path)
         .flag("noOverwriteDirNonDir", options.no_overwrite_dir_non_dir)
         .flag("copyUIDGID", options.copy_uid_gid);
+    // Podman makes a directory that is not there, and says nothing.
+    if link.peer().await?.family == Family::Podman {
+        stat(link, ctr, &options.path).await?;
+    }
     let (upload, failure) = Upload::start(tar);
     let answer = link.done_archive(Ask::about(Call::ArchivePut, ctr).query(query).tar(upload).patient(LONG)).await;
-    failure.or(answer).map_err(|refused| no_path(refused, ctr, &options.path))
+    failure.or(answer).map_err(|mut refused| {
+        // Docker 20.10 takes the blame itself: 500.
+        if refused.message.contains("is not a directory") {
+            refused.class = Class::Invalid;
+        }
+        no_path(refused, ctr, &options.path)
+    })
 }
 
 fn not_there(ctr: &str, path: &str) -> EngineError {

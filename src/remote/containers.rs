@@ -198,7 +198,10 @@ impl Containers for Remote {
         }
         let ask = Ask::about(Call::ContainerCommit, ctr).query(query).json(&serde_json::json!({})).patient(LONG);
         let id = self.link.json(ask).await.map_err(|refused| missing(refused, ctr))?.text("Id");
-        if id.is_empty() { Err(self.link.strange("a new image without an id")) } else { Ok(id) }
+        if id.is_empty() {
+            return Err(self.link.strange("a new image without an id"));
+        }
+        Ok(from_wire::image::id(&id))
     }
 
     async fn stat_path(&self, ctr: &str, path: &str) -> Result<CopiedPath> {

@@ -64,6 +64,15 @@ fn auth_header(credentials: &Credentials, registry: &str) -> String {
     URL_SAFE.encode(body.to_string())
 }
 
+/// Logins by registry: what podman's search reads.
+fn config_header(credentials: &Credentials, registry: &str) -> String {
+    let body = match credentials {
+        Credentials::Password { username, password } => json!({registry: {"username": username, "password": password}}),
+        _ => json!({}),
+    };
+    URL_SAFE.encode(body.to_string())
+}
+
 fn parsed(reference: &str) -> Result<Reference> {
     reference.parse::<Reference>().map_err(|error| EngineError::new(Class::Invalid, reference, error.to_string()))
 }
@@ -72,7 +81,10 @@ fn parsed(reference: &str) -> Result<Reference> {
 impl Images for Remote {
     async fn list(&self, query: &ListImages) -> Result<Vec<ImageSummary>> {
         let words = Query::default().flag("all", query.all).filters(&query.filters);
-        Ok(wire::summaries(&self.link.rows(Ask::new(Call::ImageList).query(words)).await?))
+        let mut rows = wire::summaries(&self.link.rows(Ask::new(Call::ImageList).query(words)).await?);
+        // Podman 4 takes an image with any one of several labels.
+        rows.retain(|row| query.filters.match_labels(&row.labels));
+        Ok(rows)
     }
 
     async fn inspect(&self, image: &str) -> Result<ImageDetail> {
@@ -93,6 +105,7 @@ impl Images for Remote {
 
     async fn tag(&self, image: &str, new_reference: &str) -> Result<()> {
         check(image)?;
+        parsed(new_reference)?;
         let (repository, tag) = split(new_reference);
         let query = Query::default().with("repo", repository).with_some("tag", Some(tag).filter(|tag| !tag.is_empty()));
         let done = self.link.done(Ask::about(Call::ImageTag, image).query(query)).await;
@@ -103,17 +116,32 @@ impl Images for Remote {
         check(image)?;
         let query = Query::default().flag("force", options.force).flag("noprune", options.no_prune);
         let doc = self.link.rows(Ask::about(Call::ImageRemove, image).query(query).patient(LONG)).await;
-        Ok(wire::removed(&doc.map_err(|refused| missing(refused, image))?))
+        let doc = doc.map_err(|mut refused| {
+            // Podman's 500 for what is a conflict.
+            if refused.class == Class::Internal && refused.message.contains("force removal") {
+                refused.class = Class::Conflict;
+            }
+            missing(refused, image)
+        })?;
+        Ok(wire::removed(&doc))
     }
 
     async fn prune(&self, filters: &Filters) -> Result<PruneReport> {
         self.link.need(Feature::Prune).await?;
-        let doc =
-            self.link.json(Ask::new(Call::ImagePrune).query(Query::default().filters(filters)).patient(LONG)).await?;
+        let takes_all = filters.values("dangling").iter().any(|value| matches!(value.as_str(), "false" | "0"));
+        let ask = match self.link.peer().await?.family {
+            Family::Podman if takes_all => {
+                let mut others = filters.clone();
+                others.0.remove("dangling");
+                Ask::new(Call::LibpodImagePrune).query(Query::default().flag("all", true).filters(&others))
+            }
+            _ => Ask::new(Call::ImagePrune).query(Query::default().filters(filters)),
+        };
+        let doc = self.link.json(ask.patient(LONG)).await?;
         match doc.as_array() {
             // Podman's own form.
             Some(rows) => Ok(PruneReport {
-                removed: rows.iter().map(|row| row.text("Id")).collect(),
+                removed: rows.iter().map(|row| wire::id(&row.text("Id"))).collect(),
                 reclaimed_bytes: rows.iter().map(|row| row.count("Size")).sum(),
             }),
             None => Ok(wire::pruned(&doc)),
@@ -198,8 +226,17 @@ impl Images for Remote {
             .query(query)
             .header("x-registry-auth", auth_header(&request.credentials, reference.domain()))
             .patient(LONG);
+        // Podman does not say that nothing was new.
+        let before = match self.link.peer().await?.family {
+            Family::Podman => Images::inspect(self, &reference.to_string()).await.ok().map(|image| image.summary.id),
+            _ => None,
+        };
         let said = self.follow(ask, &request.reference, &progress).await?;
-        self.pulled(&reference, request.all_tags, &said).await
+        let mut pulled = self.pulled(&reference, request.all_tags, &said).await?;
+        for image in &mut pulled {
+            image.was_up_to_date |= before.as_ref() == Some(&image.id);
+        }
+        Ok(pulled)
     }
 
     async fn push(&self, request: &PushImage, progress: Progress) -> Result<Vec<PushedImage>> {
@@ -231,9 +268,15 @@ impl Images for Remote {
             .with("term", &query.term)
             .with("limit", query.limit.unwrap_or(SEARCH_LIMIT))
             .filters(&query.filters);
-        let ask = Ask::about(Call::ImageSearch, &query.term)
-            .query(words)
-            .header("x-registry-auth", auth_header(&query.credentials, ""));
+        let registry = match query.term.split_once('/') {
+            Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+            _ => "",
+        };
+        let ask = Ask::about(Call::ImageSearch, &query.term).query(words);
+        let ask = match self.link.peer().await?.family {
+            Family::Podman => ask.header("x-registry-config", config_header(&query.credentials, registry)),
+            _ => ask.header("x-registry-auth", auth_header(&query.credentials, registry)),
+        };
         Ok(wire::found(&self.link.rows(ask).await?))
     }
 

@@ -10,6 +10,11 @@ pub fn size_si(bytes: u64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
 }
 
+/// `1.465GB`: decimal units, four significant digits, as `docker system df` and prunes print sums.
+pub fn size_si_long(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 4)
+}
+
 /// `1.465GiB`: binary units, four significant digits, as `docker stats` prints memory.
 pub fn size_iec(bytes: u64) -> String {
     scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], 4)

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -367,8 +368,8 @@ impl Store {
                     continue;
                 }
                 index::delete(transaction, &row.id)?;
-                removed.extend(row.names.iter().map(|name| format!("untagged: {}", name.familiar())));
-                removed.push(format!("deleted: {}", row.id));
+                removed.extend(row.names.iter().map(Reference::familiar));
+                removed.push(row.id.to_string());
             }
             Ok(Ok(removed))
         })?;
@@ -440,7 +441,6 @@ impl Store {
             let dir = self.layer_dir(&diff_id);
             graves.push(tree::bury(&dir, &self.tmp()).at("remove the layer", &dir)?);
             self.forget_unflushed([&diff_id].into_iter())?;
-            collected.n_bytes += record.map_or(0, |record| record.size_bytes);
             collected.layers.push(diff_id);
         }
         let spared = |path: &Path| occasion == Collection::Sweep && is_spared(path);
@@ -449,12 +449,17 @@ impl Store {
         }
         for (digest, path) in self.blob_files()? {
             if !blobs.contains(&digest) && !spared(&path) {
-                collected.n_bytes += fs::metadata(&path).map_or(0, |meta| meta.len());
+                collected.n_bytes += fs::metadata(&path).map_or(0, |meta| meta.blocks() * 512);
                 fs::remove_file(&path).at("remove the blob", &path)?;
             }
         }
         // The long part: nobody needs to wait for it.
         drop(alone);
+        if occasion == Collection::Prune {
+            // What a prune says that it freed is what the disk gets back.
+            let bytes = graves.iter().map(|grave| tree::allocated_bytes(grave).unwrap_or(0));
+            collected.n_bytes += bytes.sum::<u64>();
+        }
         remove_graves(&graves)?;
         Ok(collected)
     }

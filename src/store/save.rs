@@ -41,6 +41,8 @@ impl Store {
         for text in names {
             let row = self.find_row(text)?;
             let name = text.parse::<Reference>().ok().filter(|name| row.names.contains(name));
+            // A digest is no tag that a load could give.
+            let name = name.filter(|name| name.tag().is_some());
             match chosen.iter_mut().find(|known| known.row.id == row.id) {
                 Some(known) => known.names.extend(name),
                 None => chosen.push(Chosen { row, names: name.into_iter().collect() }),

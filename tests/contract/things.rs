@@ -10,6 +10,7 @@ use orlop::engine::{
 };
 
 use crate::World;
+use crate::world::PRUNING;
 
 pub(crate) async fn volumes_are_made_listed_and_removed(w: Arc<World>) {
     let volumes = w.engine.volumes();
@@ -69,6 +70,7 @@ pub(crate) async fn the_engine_tells_of_itself(w: Arc<World>) {
 }
 
 pub(crate) async fn prune_takes_the_stopped(w: Arc<World>) {
+    let _turn = PRUNING.lock().await;
     let label = w.name("prune");
     let labels = BTreeMap::from([(label.clone(), String::new())]);
     let stopped = w.create("stopped", &ContainerSpec { labels: labels.clone(), ..w.sh("true") }).await;
@@ -100,4 +102,23 @@ pub(crate) async fn inspect_shows_what_was_asked(w: Arc<World>) {
     assert_eq!(detail.spec.labels["k"], "v");
     assert_eq!(detail.image_id, w.engine.images().inspect(w.image).await.unwrap().summary.id);
     w.remove(&id).await;
+}
+
+pub(crate) async fn prunes_heed_their_filters(w: Arc<World>) {
+    let _turn = PRUNING.lock().await;
+    let label = w.name("heeded");
+    let labels = BTreeMap::from([(label.clone(), "x".to_owned())]);
+    let stopped = w.create("stopped", &ContainerSpec { labels: labels.clone(), ..w.sh("true") }).await;
+    let mine = || Filters::default().with("label", format!("{label}=x"));
+    let containers = w.engine.containers();
+    assert!(containers.prune(&mine().with("until", "1h")).await.unwrap().removed.is_empty(), "it is not so old");
+    let other = Filters::default().with("label", format!("{label}=other"));
+    assert!(containers.prune(&other).await.unwrap().removed.is_empty());
+    assert_eq!(containers.prune(&mine()).await.unwrap().removed, [stopped]);
+    let volumes = w.engine.volumes();
+    let named = CreateVolume { name: Some(w.name("heeded")), labels, ..CreateVolume::default() };
+    volumes.create(&named).await.unwrap();
+    assert!(volumes.prune(&other.with("all", "true")).await.unwrap().removed.is_empty());
+    assert_eq!(volumes.prune(&mine().with("all", "true")).await.unwrap().removed, [w.name("heeded")]);
+    assert_eq!(volumes.inspect(&w.name("heeded")).await.unwrap_err().class, Class::NotFound);
 }

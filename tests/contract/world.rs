@@ -1,7 +1,7 @@
 //! One engine to check, and short words for what the cases do all the time.
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,6 +13,13 @@ use orlop::engine::{
     ContainerDetail, ContainerSpec, Engine, EngineError, ImportImage, LogsQuery, Progress, RemoveContainer,
 };
 
+#[path = "../registry/house.rs"]
+#[expect(dead_code, reason = "the registry's own tests need more of it")]
+pub(crate) mod house;
+
+/// Held by a case that prunes: dockerd refuses a second one meanwhile.
+pub(crate) static PRUNING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,6 +28,9 @@ pub(crate) struct World {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) image: &'static str,
     prefix: String,
+    /// The registry that the engine knows; one of the case's own is started where there is none.
+    known_registry: Option<String>,
+    own_registry: OnceLock<house::Registry>,
 }
 
 /// The embedded engine of this test program: one store, made at the first use. A static is never dropped, so the next run removes it.
@@ -56,7 +66,7 @@ impl World {
     pub(crate) fn fake() -> Self {
         let fake = Fake::empty_on_wall_clock();
         fake.add_image("busybox", 4 << 20);
-        Self { engine: Arc::new(fake), image: "busybox", prefix: unique() }
+        Self { known_registry: Some("registry.example:5000".to_owned()), ..Self::of(Arc::new(fake), "busybox") }
     }
 
     /// Why it cannot be had here, otherwise.
@@ -79,12 +89,25 @@ impl World {
             let runtime = runtime();
             runtime.block_on(engine.images_import(reader, &options)).expect("the image is imported");
         });
-        Ok(Self { engine, image: "busybox", prefix: unique() })
+        Ok(Self::of(engine, "busybox"))
     }
 
     /// Some other engine that has the image under this name.
     pub(crate) fn of(engine: Arc<dyn Engine>, image: &'static str) -> Self {
-        Self { engine, image, prefix: unique() }
+        Self { engine, image, prefix: unique(), known_registry: None, own_registry: OnceLock::new() }
+    }
+
+    /// The same with a registry that the engine is set up for.
+    pub(crate) fn with_registry(self, host: Option<String>) -> Self {
+        Self { known_registry: host, ..self }
+    }
+
+    /// `host:port` of a registry that wants [`house::login`]; `None` where there is none to be had.
+    pub(crate) fn registry(&self) -> Option<String> {
+        if self.known_registry.is_some() {
+            return self.known_registry.clone();
+        }
+        house::tools().then(|| self.own_registry.get_or_init(registry).host())
     }
 
     pub(crate) fn name(&self, name: &str) -> String {
@@ -174,6 +197,11 @@ impl Import for Embedded {
     ) -> Result<orlop::engine::LoadedImage, EngineError> {
         self.images().import(reader, options, Progress::none()).await
     }
+}
+
+/// A registry that lets in only who logs in.
+pub(crate) fn registry() -> house::Registry {
+    house::Registry::start(&house::Setup { has_htpasswd: true, ..house::Setup::default() })
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -45,6 +45,11 @@ impl Daemon {
 
     /// Podman's service on a socket.
     pub fn podman() -> Self {
+        Self::podman_with_plain(&[])
+    }
+
+    /// The same; it speaks without TLS to these registries.
+    pub fn podman_with_plain(hosts: &[String]) -> Self {
         let dir = tempfile::Builder::new().prefix("orlop-podman-").tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
         // Debian's crun and runc do not run under podman on every kind of cgroups and limits; this program's runtime does.
@@ -53,9 +58,13 @@ impl Daemon {
         // Podman asks for as many files as root may have anywhere, and the runtime's warning about that would stand in the containers' logs.
         let conf = dir.path().join("containers.conf");
         std::fs::write(&conf, "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n").unwrap();
+        let registries = dir.path().join("registries.conf");
+        let plain = hosts.iter().map(|host| format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"));
+        std::fs::write(&registries, plain.collect::<String>()).unwrap();
         let mut recipe = Command::new("podman");
         recipe
             .env("CONTAINERS_CONF", &conf)
+            .env("CONTAINERS_REGISTRIES_CONF", &registries)
             .args(["--root", &at("root"), "--runroot", &at("run"), "--tmpdir", &at("tmp"), "--storage-driver", "vfs"])
             .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"])
             .args(["--runtime", &runtime.display().to_string()])

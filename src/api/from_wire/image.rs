@@ -29,7 +29,8 @@ fn summary(row: &Value) -> ImageSummary {
 }
 
 /// Podman leaves `sha256:` away here and there.
-fn id(text: &str) -> String {
+/// `sha256:…`, also where a daemon leaves that out.
+pub fn id(text: &str) -> String {
     let is_bare = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_bare { format!("sha256:{text}") } else { text.to_owned() }
 }

@@ -71,7 +71,13 @@ fn images(doc: &Value) -> Usage {
     let in_use = |row: &&Value| row.int("Containers") != 0;
     let used: u64 =
         rows.iter().filter(in_use).map(|row| row.count("Size").saturating_sub(row.count("SharedSize"))).sum();
-    let size_bytes = doc.count("LayersSize");
+    // Podman has no sum: what each has of its own, and once the most that any shares. It is more where several bases are shared.
+    let own = |row: &Value| row.count("Size").saturating_sub(row.count("SharedSize"));
+    let shared = rows.iter().map(|row| row.count("SharedSize")).max().unwrap_or(0);
+    let size_bytes = match doc.count("LayersSize") {
+        0 => rows.iter().map(own).sum::<u64>() + shared,
+        layers => layers,
+    };
     Usage {
         n_total: rows.len() as u64,
         n_active: rows.iter().filter(in_use).count() as u64,

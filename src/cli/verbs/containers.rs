@@ -221,6 +221,6 @@ pub async fn prune(args: PruneArgs, ctx: &mut Ctx) -> Outcome {
     if !report.removed.is_empty() {
         writeln!(ctx.io.out, "Deleted Containers:\n{}\n", report.removed.join("\n"))?;
     }
-    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si(report.reclaimed_bytes))?;
+    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si_long(report.reclaimed_bytes))?;
     Ok(0)
 }

@@ -76,7 +76,7 @@ pub fn rows(image: &ImageSummary, no_trunc: bool, now: std::time::SystemTime) ->
             |digest: &String| digest.split_once('@').filter(|(own, _)| *own == repository).map(|(_, it)| it.to_owned());
         let digest = image.digests.iter().find_map(of_own);
         let unique = image.shared_bytes.map(|shared| image.size_bytes.saturating_sub(shared));
-        let or_na = |bytes: Option<u64>| bytes.map_or("N/A".to_owned(), human::size_si);
+        let or_na = |bytes: Option<u64>| bytes.map_or("N/A".to_owned(), human::size_si_long);
         json!({
             "Containers": image.n_containers.map_or("N/A".to_owned(), |n| n.to_string()),
             "CreatedAt": local(image.created),
@@ -88,7 +88,7 @@ pub fn rows(image: &ImageSummary, no_trunc: bool, now: std::time::SystemTime) ->
             "Size": human::size_si(image.size_bytes),
             "Tag": tag,
             "UniqueSize": or_na(unique),
-            "VirtualSize": human::size_si(image.size_bytes),
+            "VirtualSize": human::size_si_long(image.size_bytes),
         })
     };
     names.into_iter().map(row).collect()
@@ -236,6 +236,12 @@ pub async fn from_host(args: FromHostArgs, ctx: &mut Ctx) -> Outcome {
     Ok(0)
 }
 
+/// What became of a name or an id that a prune took.
+pub fn pruned(name: &str) -> String {
+    let word = if name.starts_with("sha256:") { "deleted" } else { "untagged" };
+    format!("{word}: {name}")
+}
+
 pub async fn prune(args: ImagePruneArgs, ctx: &mut Ctx) -> Outcome {
     let what =
         if args.all { "all images without at least one container associated to them" } else { "all dangling images" };
@@ -248,11 +254,10 @@ pub async fn prune(args: ImagePruneArgs, ctx: &mut Ctx) -> Outcome {
     if !report.removed.is_empty() {
         writeln!(ctx.io.out, "Deleted Images:")?;
         for name in &report.removed {
-            let word = if name.starts_with("sha256:") { "deleted" } else { "untagged" };
-            writeln!(ctx.io.out, "{word}: {name}")?;
+            writeln!(ctx.io.out, "{}", pruned(name))?;
         }
         writeln!(ctx.io.out)?;
     }
-    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si(report.reclaimed_bytes))?;
+    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si_long(report.reclaimed_bytes))?;
     Ok(0)
 }

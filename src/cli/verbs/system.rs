@@ -8,7 +8,7 @@ use super::{Ctx, Outcome, filters, images, ps, volumes};
 use crate::cli::args::{CheckArgs, DfArgs, FormatArgs, SystemPruneArgs};
 use crate::cli::table::{Layout, Titles};
 use crate::cli::template::{Template, json as compact};
-use crate::engine::system::{DiskUsage, EngineInfo, EngineVersion, Usage};
+use crate::engine::system::{DiskDetails, DiskUsage, EngineInfo, EngineVersion, Usage};
 use crate::engine::{CheckStore, Filters, ListContainers, ListImages};
 use crate::stdx::human;
 
@@ -131,8 +131,8 @@ fn usage_rows(usage: &DiskUsage) -> Vec<Value> {
         let percent = if part.size_bytes == 0 && name == "Images" { Some(" (0%)".to_owned()) } else { percent };
         json!({
             "Active": part.n_active.to_string(),
-            "Reclaimable": format!("{}{}", human::size_si(part.reclaimable_bytes), percent.unwrap_or_default()),
-            "Size": human::size_si(part.size_bytes),
+            "Reclaimable": format!("{}{}", human::size_si_long(part.reclaimable_bytes), percent.unwrap_or_default()),
+            "Size": human::size_si_long(part.size_bytes),
             "TotalCount": part.n_total.to_string(),
             "Type": name,
         })
@@ -148,10 +148,19 @@ fn usage_rows(usage: &DiskUsage) -> Vec<Value> {
 
 async fn df_verbose(ctx: &mut Ctx) -> Outcome {
     let now = (ctx.io.now)();
-    let images = ctx.engine.images().list(&ListImages::default()).await?;
-    let query = ListContainers { all: true, size: true, ..ListContainers::default() };
-    let containers = ctx.engine.containers().list(&query).await?;
-    let volumes = ctx.engine.volumes().list(&Filters::default()).await?;
+    let DiskDetails { images, mut containers, volumes, build_cache_bytes } =
+        match ctx.engine.system().disk_details().await? {
+            Some(details) => details,
+            None => {
+                let query = ListContainers { all: true, size: true, ..ListContainers::default() };
+                DiskDetails {
+                    images: ctx.engine.images().list(&ListImages::default()).await?,
+                    containers: ctx.engine.containers().list(&query).await?,
+                    volumes: ctx.engine.volumes().list(&Filters::default()).await?,
+                    build_cache_bytes: 0,
+                }
+            }
+        };
     let out = &mut ctx.io.out;
     writeln!(out, "Images space usage:\n")?;
     let fields = ["Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"];
@@ -169,12 +178,16 @@ async fn df_verbose(ctx: &mut Ctx) -> Outcome {
     Layout::choose(None, &fields)?.write(&rows, titles, out)?;
     writeln!(out, "\nContainers space usage:\n")?;
     let fields = ["ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"];
+    // What a container shares with its image stands above already.
+    containers.iter_mut().for_each(|ctr| ctr.size_root_fs_bytes = None);
     let rows: Vec<_> = containers.iter().map(|ctr| ps::row(ctr, &Default::default(), now)).collect();
     Layout::choose(None, &fields)?.write(&rows, ps::TITLES, out)?;
     writeln!(out, "\nLocal Volumes space usage:\n")?;
     let rows: Vec<_> = volumes.iter().map(volumes::row).collect();
     Layout::choose(None, &["Name", "Links", "Size"])?.write(&rows, volumes::TITLES, out)?;
-    writeln!(out, "\nBuild cache usage: 0B")?;
+    let cache = human::size_si_long(build_cache_bytes);
+    writeln!(out, "\nBuild cache usage: {cache}\n")?;
+    writeln!(out, "CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED")?;
     Ok(0)
 }
 
@@ -203,9 +216,10 @@ pub async fn prune(args: SystemPruneArgs, ctx: &mut Ctx) -> Outcome {
         let report = ctx.engine.volumes().prune(&filters).await?;
         tell("Volumes", report, ctx)?;
     }
-    let report = ctx.engine.images().prune(&filters.clone().with("dangling", (!args.all).to_string())).await?;
+    let mut report = ctx.engine.images().prune(&filters.clone().with("dangling", (!args.all).to_string())).await?;
+    report.removed = report.removed.iter().map(|name| images::pruned(name)).collect();
     tell("Images", report, ctx)?;
-    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si(reclaimed_bytes))?;
+    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si_long(reclaimed_bytes))?;
     Ok(0)
 }
 

@@ -46,7 +46,7 @@ pub fn row(volume: &Volume) -> Value {
         "Mountpoint": volume.mountpoint,
         "Name": volume.name,
         "Scope": "local",
-        "Size": volume.size_bytes.map_or("N/A".to_owned(), human::size_si),
+        "Size": volume.size_bytes.map_or("N/A".to_owned(), human::size_si_long),
         "@labels": labels,
     })
 }
@@ -94,7 +94,7 @@ pub async fn prune(args: ImagePruneArgs, ctx: &mut Ctx) -> Outcome {
     if !report.removed.is_empty() {
         writeln!(ctx.io.out, "Deleted Volumes:\n{}\n", report.removed.join("\n"))?;
     }
-    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si(report.reclaimed_bytes))?;
+    writeln!(ctx.io.out, "Total reclaimed space: {}", human::size_si_long(report.reclaimed_bytes))?;
     Ok(0)
 }
 

@@ -1,7 +1,7 @@
 //! The fake's containers: `Containers` on [`World`].
 
 use std::collections::BTreeMap;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -14,8 +14,9 @@ use super::select;
 use super::shell::{DetachKeys, Shell};
 use super::tape::Tape;
 use super::world::{Ctr, World};
-use super::{Fake, volumes};
+use super::{Fake, files, images, volumes};
 use crate::engine::attach::{AttachOptions, Attached, Input, Output, TtySize};
+use crate::engine::changes::{Change, CommitContainer, CopiedPath, CopyInto};
 use crate::engine::container::{
     ContainerDetail, ContainerSummary, CreatedContainer, Exit, ListContainers, MountPoint, ProcessTable,
     RemoveContainer, State, Status, StopOptions, UpdateContainer, WaitCondition,
@@ -26,7 +27,7 @@ use crate::engine::image::PruneReport;
 use crate::engine::logs::{LogChunk, LogEntry, LogStream, LogsQuery, StreamKind};
 use crate::engine::spec::{ContainerSpec, MountKind, MountSpec};
 use crate::engine::stats::{Pressure, StatsQuery, StatsSample};
-use crate::engine::{BoxStream, Containers};
+use crate::engine::{BoxStream, Containers, Reader, Writer};
 use crate::sys::signal::Signal;
 
 const NAMES: [&str; 8] = [
@@ -82,6 +83,7 @@ pub(super) fn create(world: &mut World, name: Option<&str>, spec: &ContainerSpec
         spec.hostname = Some(id[..12].to_owned());
     }
     let (image_id, seed) = (world.images[image].detail.summary.id.clone(), world.containers.len() as u64);
+    let image_files = Arc::clone(&world.images[image].files);
     let program = Program::of(&argv);
     world.containers.push(Ctr {
         id: id.clone(),
@@ -104,6 +106,8 @@ pub(super) fn create(world: &mut World, name: Option<&str>, spec: &ContainerSpec
         ignores_term: false,
         seed,
         size_rw_bytes: 4096 + seed * 37_411,
+        image_files: Arc::clone(&image_files),
+        files: image_files,
         oom_kills: 0,
     });
     let idx = world.containers.len() - 1;
@@ -567,11 +571,13 @@ impl Containers for Fake {
         filters.check_keys(&["label", "label!", "until"])?;
         let mut world: MutexGuard<'_, World> = self.enter("containers.prune").await?;
         let now = self.now();
+        let until = select::until(filters, now);
         let stopped = |ctr: &Ctr| matches!(ctr.state.status, Status::Created | Status::Exited | Status::Dead);
         let ids: Vec<_> = world
             .containers
             .iter()
             .filter(|ctr| stopped(ctr) && filters.match_labels(&ctr.spec.labels))
+            .filter(|ctr| until.is_none_or(|until| ctr.created < until))
             .map(|ctr| ctr.id.clone())
             .collect();
         let mut report = PruneReport::default();
@@ -583,6 +589,49 @@ impl Containers for Fake {
         }
         self.tell(world);
         Ok(report)
+    }
+
+    async fn changes(&self, ctr: &str) -> Result<Vec<Change>> {
+        let world = self.enter(&format!("containers.changes {ctr}")).await?;
+        let found = &world.containers[world.find(ctr)?];
+        Ok(files::changes(&found.image_files, &found.files))
+    }
+
+    async fn export(&self, ctr: &str, to: Writer) -> Result<()> {
+        let world = self.enter(&format!("containers.export {ctr}")).await?;
+        files::export(&world.containers[world.find(ctr)?].files, to)
+    }
+
+    async fn commit(&self, ctr: &str, options: &CommitContainer) -> Result<String> {
+        let mut world = self.enter(&format!("containers.commit {ctr}")).await?;
+        let (idx, now) = (world.find(ctr)?, self.now());
+        let id = images::commit(&mut world, idx, options, now)?;
+        world.emit_ctr(now, idx, "commit", &[("comment", options.comment.clone())]);
+        self.tell(world);
+        Ok(id)
+    }
+
+    async fn stat_path(&self, ctr: &str, path: &str) -> Result<CopiedPath> {
+        let world = self.enter(&format!("containers.stat_path {ctr} {path}")).await?;
+        files::stat(&world.containers[world.find(ctr)?].files, ctr, path)
+    }
+
+    async fn copy_from(&self, ctr: &str, path: &str, to: Writer) -> Result<CopiedPath> {
+        let world = self.enter(&format!("containers.copy_from {ctr} {path}")).await?;
+        let found = &world.containers[world.find(ctr)?].files;
+        let stat = files::stat(found, ctr, path)?;
+        files::copy_from(found, ctr, path, to)?;
+        Ok(stat)
+    }
+
+    async fn copy_into(&self, ctr: &str, options: &CopyInto, tar: Reader) -> Result<()> {
+        let mut world = self.enter(&format!("containers.copy_into {ctr} {}", options.path)).await?;
+        let idx = world.find(ctr)?;
+        let mut copy = (*world.containers[idx].files).clone();
+        files::copy_into(&mut copy, ctr, &options.path, tar)?;
+        world.containers[idx].files = Arc::new(copy);
+        self.tell(world);
+        Ok(())
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::Fake;
+use super::files;
 use super::registry;
 use super::select;
 use super::world::{Img, World, familiar};
-use crate::engine::changes::LayerFiles;
+use crate::engine::changes::{CommitContainer, LayerFiles};
 use crate::engine::error::{Class, EngineError, Result};
 use crate::engine::event::EventKind;
 use crate::engine::filter::Filters;
@@ -24,11 +25,14 @@ pub(super) fn add(world: &mut World, reference: &str, size_bytes: u64, created: 
     let id = format!("sha256:{}", world.new_id("image"));
     let layers = (0..3).map(|_| format!("sha256:{}", world.new_id("layer"))).collect();
     let names = if reference.is_empty() { Vec::new() } else { vec![familiar(reference)] };
-    add_as(world, Saved { id, names, layers, size_bytes, created })
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let config = ImageConfig { env: vec![path], cmd: Some(vec!["sh".to_owned()]), ..ImageConfig::default() };
+    add_as(world, Saved { config, id, names, layers, size_bytes, created })
 }
 
 /// What an archive of the fake's tells of an image.
 struct Saved {
+    config: ImageConfig,
     id: String,
     names: Vec<String>,
     layers: Vec<String>,
@@ -44,24 +48,26 @@ impl Saved {
         let summary = &detail.summary;
         let created = summary.created.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
         let (names, layers) = (names.join(","), detail.layers.join(","));
-        format!("{} {} {} {layers} {names}\n", summary.id, summary.size_bytes, created.as_nanos())
+        let config = serde_json::to_string(&detail.config).unwrap_or_default();
+        format!("{} {} {} {layers} {names} {config}\n", summary.id, summary.size_bytes, created.as_nanos())
     }
 
     fn read(line: &str) -> Option<Self> {
         let list = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        let mut words = line.split(' ');
+        let mut words = line.splitn(6, ' ');
         Some(Self {
             id: words.next()?.to_owned(),
             size_bytes: words.next()?.parse().ok()?,
             created: SystemTime::UNIX_EPOCH + Duration::from_nanos(words.next()?.parse().ok()?),
             layers: list(words.next()?),
             names: list(words.next()?),
+            config: serde_json::from_str(words.next()?).ok()?,
         })
     }
 }
 
 fn add_as(world: &mut World, image: Saved) -> String {
-    let Saved { id, names, layers, size_bytes, created } = image;
+    let Saved { config, id, names, layers, size_bytes, created } = image;
     if let Ok(idx) = world.find_image(&id) {
         for name in names {
             world.images.iter_mut().for_each(|img| img.detail.summary.references.retain(|old| *old != name));
@@ -79,11 +85,11 @@ fn add_as(world: &mut World, image: Saved) -> String {
         created: Some(created),
         size_bytes,
         shared_bytes: Some(size_bytes / 3),
+        labels: config.labels.clone(),
         ..ImageSummary::default()
     };
-    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
-    let config = ImageConfig { env: vec![path], cmd: Some(vec!["sh".to_owned()]), ..ImageConfig::default() };
     let history = history(&id, &names, created, size_bytes);
+    let files = files::of_an_image();
     let detail = ImageDetail {
         summary,
         config,
@@ -93,8 +99,55 @@ fn add_as(world: &mut World, image: Saved) -> String {
         layers,
         ..ImageDetail::default()
     };
-    world.images.push(Img { detail, history });
+    world.images.push(Img { detail, history, files });
     id
+}
+
+/// A container's files as an image: the layers of its own, and one more.
+pub(super) fn commit(world: &mut World, ctr: usize, options: &CommitContainer, now: SystemTime) -> Result<String> {
+    let below = world.find_image(&world.containers[ctr].image_id)?;
+    let (id, layer) = (format!("sha256:{}", world.new_id("image")), format!("sha256:{}", world.new_id("layer")));
+    let ctr = &world.containers[ctr];
+    let mut img = Img { files: std::sync::Arc::clone(&ctr.files), ..world.images[below].clone() };
+    let size_bytes = files::changes(&ctr.image_files, &ctr.files).iter().map(|change| change.size_bytes).sum();
+    let names: Vec<String> =
+        Some(&options.reference).filter(|name| !name.is_empty()).map(|name| familiar(name)).into_iter().collect();
+    for old in &mut img.history {
+        old.id = "<missing>".to_owned();
+        old.tags.clear();
+    }
+    let (created_by, comment) = (ctr.argv.join(" "), options.comment.clone());
+    let top = HistoryEntry { id: id.clone(), created: Some(now), created_by, comment, size_bytes, tags: names.clone() };
+    img.history.insert(0, top);
+    let detail = &mut img.detail;
+    for line in &options.changes {
+        files::apply(&mut detail.config, line);
+    }
+    (detail.author, detail.comment) = (options.author.clone(), options.comment.clone());
+    detail.layers.push(layer);
+    detail.layer_sizes.push(size_bytes);
+    detail.summary.id = id.clone();
+    detail.summary.labels = detail.config.labels.clone();
+    detail.summary.created = Some(now);
+    detail.summary.size_bytes += size_bytes;
+    detail.summary.digests.clear();
+    put(world, img, names);
+    Ok(id)
+}
+
+/// Adds an image under these names, which others lose; one that is there only gets the names.
+pub(super) fn put(world: &mut World, mut img: Img, names: Vec<String>) {
+    for name in &names {
+        world.images.iter_mut().for_each(|img| img.detail.summary.references.retain(|old| old != name));
+    }
+    let id = img.detail.summary.id.clone();
+    match world.images.iter_mut().find(|known| known.detail.summary.id == id) {
+        Some(known) => known.detail.summary.references.extend(names),
+        None => {
+            img.detail.summary.references = names;
+            world.images.push(img);
+        }
+    }
 }
 
 fn history(id: &str, tags: &[String], created: SystemTime, size_bytes: u64) -> Vec<HistoryEntry> {
@@ -196,6 +249,13 @@ impl Images for Fake {
         let summary = world.images[idx].detail.summary.clone();
         let name = familiar(image);
         let is_one_name_of_many = summary.references.contains(&name) && summary.references.len() > 1;
+        if !summary.references.contains(&name) && summary.references.len() > 1 && !options.force {
+            let message = format!(
+                "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+                &summary.id[7..19]
+            );
+            return Err(EngineError::new(Class::Conflict, image, message).with_hint("-f takes all its names too"));
+        }
         if !is_one_name_of_many {
             let blocker = users(&world, &summary.id).into_iter().find(|(_, alive)| *alive || !options.force);
             if let Some((user, alive)) = blocker {
@@ -232,9 +292,12 @@ impl Images for Fake {
         filters.check_keys(&["dangling", "label", "label!", "until"])?;
         let mut world = self.enter("images.prune").await?;
         let every_unused = filters.values("dangling").iter().any(|value| value == "false" || value == "0");
+        let until = select::until(filters, self.now());
+        let is_old = |img: &Img| until.is_none_or(|until| img.detail.summary.created < Some(until));
         let unused = |world: &World, img: &Img| {
             let summary = &img.detail.summary;
-            (every_unused || summary.references.is_empty())
+            is_old(img)
+                && (every_unused || summary.references.is_empty())
                 && users(world, &summary.id).is_empty()
                 && filters.match_labels(&img.detail.config.labels)
         };
@@ -282,6 +345,14 @@ impl Images for Fake {
         let size_bytes = drain(archive, &progress, &mut Vec::new())?;
         let (mut world, now) = (self.lock(), self.now());
         let id = add(&mut world, options.reference.as_deref().unwrap_or(""), size_bytes, now);
+        let idx = world.find_image(&id)?;
+        let img = &mut world.images[idx];
+        for line in &options.changes {
+            files::apply(&mut img.detail.config, line);
+        }
+        img.detail.summary.labels = img.detail.config.labels.clone();
+        img.detail.comment = options.message.clone().unwrap_or_default();
+        img.history[0].comment = img.detail.comment.clone();
         world.emit(now, EventKind::Image, "import", &id, &[("name", id.clone())]);
         self.tell(world);
         Ok(LoadedImage { id, references: options.reference.iter().map(|name| familiar(name)).collect(), size_bytes })

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::Fake;
-use super::images::add;
-use super::world::familiar;
+use super::images::{add, put};
+use super::world::{Pushed, familiar};
 use crate::engine::changes::{Change, ChangeKind, LayerFiles};
 use crate::engine::error::{Class, EngineError, Result};
 use crate::engine::event::EventKind;
@@ -38,19 +38,35 @@ fn with_tag(reference: &str) -> String {
 pub(super) async fn pull(fake: &Fake, reference: &str, progress: &Progress) -> Result<PulledImage> {
     let name = with_tag(reference);
     drop(fake.enter(&format!("images.pull {name}")).await?);
+    if name.chars().any(|c| c.is_uppercase() || c.is_whitespace()) {
+        let message = format!("invalid reference format: {reference}");
+        return Err(EngineError::new(Class::Invalid, reference, message));
+    }
     if name.contains("missing") {
         let message =
             format!("pull access denied for {reference}, repository does not exist or may require 'docker login'");
         return Err(EngineError::new(Class::NotFound, reference, message)
             .with_hint("check the spelling; :login REGISTRY if it is private"));
     }
-    let digest = format!("sha256:{}", fake.lock().new_id("manifest"));
+    let kept = fake.lock().registry.get(&name).map(|pushed| pushed.digest.clone());
+    let digest = kept.unwrap_or_else(|| format!("sha256:{}", fake.lock().new_id("manifest")));
     let present = |fake: &Fake| {
         let world = fake.lock();
         world.find_image(&name).ok().map(|idx| world.images[idx].detail.summary.id.clone())
     };
     if let Some(id) = present(fake) {
         return Ok(PulledImage { reference: name, digest, id, was_up_to_date: true });
+    }
+    let kept = fake.lock().registry.get(&name).cloned();
+    if let Some(Pushed { digest, mut img }) = kept {
+        let repository = name.rsplit_once(':').map_or(name.as_str(), |(repository, _)| repository);
+        img.detail.summary.digests = vec![format!("{repository}@{digest}")];
+        let (mut world, now) = (fake.lock(), fake.now());
+        let id = img.detail.summary.id.clone();
+        put(&mut world, img, vec![name.clone()]);
+        world.emit(now, EventKind::Image, "pull", &name, &[("name", name.clone())]);
+        fake.tell(world);
+        return Ok(PulledImage { reference: name, digest, id, was_up_to_date: false });
     }
     for (part, size, is_here) in LAYERS {
         progress.report(step(part, if is_here { "present" } else { "waiting" }, if is_here { size } else { 0 }, size));
@@ -100,6 +116,11 @@ pub(super) async fn push(fake: &Fake, reference: &str, progress: &Progress) -> R
         fake.0.clock.sleep_until(fake.now() + STEP).await;
         progress.report(step(part, "pushed", size, size));
     }
+    let mut world = fake.lock();
+    let idx = world.find_image(&name)?;
+    let img = world.images[idx].clone();
+    world.registry.insert(name.clone(), Pushed { digest: digest.clone(), img });
+    drop(world);
     let tag = name.rsplit(':').next().unwrap_or("latest").to_owned();
     Ok(PushedImage { tag, digest, size_bytes: 1570 })
 }
@@ -121,7 +142,16 @@ pub(super) async fn search(fake: &Fake, term: &str) -> Result<Vec<FoundImage>> {
         n_stars: *n_stars,
         is_official: *is_official,
     });
-    Ok(found.collect())
+    let mut found: Vec<_> = found.collect();
+    // What was pushed to a registry is found there.
+    let (host, word) = term.split_once('/').unwrap_or(("", term));
+    let world = fake.lock();
+    let pushed = world.registry.keys().filter(|name| name.starts_with(host) && name.contains(word) && !host.is_empty());
+    found.extend(pushed.map(|name| FoundImage {
+        name: name.rsplit_once(':').map_or(name.as_str(), |(repository, _)| repository).to_owned(),
+        ..FoundImage::default()
+    }));
+    Ok(found)
 }
 
 /// Made-up files for each layer that the history says is one, bottom first.

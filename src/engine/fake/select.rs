@@ -1,6 +1,7 @@
 //! Docker's list filters over the fake's containers and images.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use regex::Regex;
 
@@ -109,4 +110,12 @@ fn matches_reference(name: &str, pattern: &str) -> bool {
     let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
     let text = regex::escape(pattern).replace(r"\*", "[^/]*").replace(r"\?", "[^/]");
     Regex::new(&format!("^(?:{text})$")).is_ok_and(|re| re.is_match(name) || re.is_match(repository))
+}
+
+/// The moment before which something must have been made: a moment, or a span before now.
+pub(super) fn until(filters: &Filters, now: SystemTime) -> Option<SystemTime> {
+    let text = filters.values("until").first()?;
+    let moment = text.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
+    let span = || now.checked_sub(text.parse::<jiff::SignedDuration>().ok()?.unsigned_abs());
+    moment.or_else(span)
 }

@@ -9,8 +9,9 @@ use futures_util::stream::{self, StreamExt};
 use super::Fake;
 use super::queue::queue;
 use super::world::event_matches;
+use crate::engine::auth::{Credentials, RegistryAuth};
 use crate::engine::container::Status;
-use crate::engine::error::Result;
+use crate::engine::error::{Class, EngineError, Result};
 use crate::engine::event::{Event, EventsQuery};
 use crate::engine::filter::Filters;
 use crate::engine::network::NetworkSummary;
@@ -111,6 +112,18 @@ impl System for Fake {
                 _ => None,
             }
         })))
+    }
+
+    /// One password is wrong everywhere: `wrong`.
+    async fn login(&self, auth: &RegistryAuth) -> Result<Option<String>> {
+        drop(self.enter(&format!("system.login {}", auth.registry)).await?);
+        match &auth.credentials {
+            Credentials::Password { password, .. } if password == "wrong" => {
+                let message = "unauthorized: incorrect username or password";
+                Err(EngineError::new(Class::Unauthorized, auth.registry.clone(), message))
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn disk_usage(&self) -> Result<DiskUsage> {

@@ -2,11 +2,13 @@
 //! [`World`] under one lock, is told to the event subscribers, and wakes whoever waits. It never blocks and never runs anything.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::files::Files;
 use super::program::{Happening, Program};
 use super::queue::Sender;
 use super::shell::Shell;
@@ -37,6 +39,8 @@ pub(super) struct World {
     pub(super) calls: Vec<String>,
     /// Bytes of the largest layer that broken pulls left, by reference.
     pub(super) partials: BTreeMap<String, u64>,
+    /// What was pushed, by reference.
+    pub(super) registry: BTreeMap<String, Pushed>,
     /// Grows with every change.
     pub(super) generation: u64,
     watchers: Vec<Waker>,
@@ -69,6 +73,9 @@ pub(super) struct Ctr {
     /// Seeds the waves of its stats.
     pub(super) seed: u64,
     pub(super) size_rw_bytes: u64,
+    /// What it began with, and what it has.
+    pub(super) image_files: Arc<Files>,
+    pub(super) files: Arc<Files>,
     pub(super) oom_kills: u64,
 }
 
@@ -80,9 +87,18 @@ pub(super) struct Line {
     pub(super) newline: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct Img {
     pub(super) detail: ImageDetail,
     pub(super) history: Vec<HistoryEntry>,
+    pub(super) files: Arc<Files>,
+}
+
+/// An image as the fake's registry keeps it.
+#[derive(Clone)]
+pub(super) struct Pushed {
+    pub(super) digest: String,
+    pub(super) img: Img,
 }
 
 pub(super) struct FakeExec {
