@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -163,7 +164,14 @@ const SHELLS: [&str; 4] = ["/bin/bash", "/bin/ash", "/bin/sh", "/busybox/sh"];
 /// One exec that becomes the best shell there is would need a shell to choose it; so they are tried, and a missing one costs a millisecond.
 async fn shell(engine: &dyn Engine, open: &OpenSession) -> Answer<(Process, Attached)> {
     let mut last = None;
-    for shell in SHELLS {
+    // Daemons tell only after the fact that a program was not there, as a command that ended: so the files are looked at first.
+    let looks = SHELLS.map(|shell| engine.containers().stat_path(&open.container, shell));
+    let there = join_all(looks).await;
+    let found: Vec<&str> =
+        SHELLS.into_iter().zip(&there).filter(|(_, it)| it.is_ok()).map(|(shell, _)| shell).collect();
+    // An engine that cannot look is asked for all of them.
+    let tried = if there.iter().any(Result::is_ok) { found } else { SHELLS.to_vec() };
+    for shell in tried {
         let spec = ExecSpec {
             cmd: vec![shell.to_owned()],
             env: vec!["TERM=xterm-256color".to_owned()],

@@ -323,6 +323,8 @@ pub struct TerminalLayer {
     pub state: TerminalState,
     /// Without a terminal on the other side, line ends come bare.
     pub has_tty: bool,
+    /// Whether anything was typed into it.
+    pub is_used: bool,
     /// Cells of the inside when last told to the engine.
     pub size: (u16, u16),
 }

@@ -71,6 +71,7 @@ fn open(model: &mut Model, container: Target, what: String, how: SessionKind) ->
         model: terminal,
         state,
         has_tty: true,
+        is_used: false,
         size: (cols, rows),
     })));
     vec![Command::OpenSession { session, open: Box::new(OpenSession { container: id, how, size }) }]
@@ -123,7 +124,8 @@ fn ended(model: &mut Model, session: u64, end: SessionEnd) -> Vec<Command> {
         SessionEnd::Exited(exit) => Some(i64::from(exit.code)),
         SessionEnd::Detached => None,
     };
-    if what == SHELL {
+    // One that ended before anything was typed says why, and keys that were meant for it must not reach the lists.
+    if what == SHELL && terminal.is_used {
         drop_layer(model, session);
         let how = code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
         say(model, Tone::Info, format!("the shell in {name} ended{how}"));
@@ -151,7 +153,10 @@ pub(super) fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
     let send = |bytes: Vec<u8>| Command::SessionInput { session, bytes: Bytes::from(bytes) };
     match terminal.model.key(key) {
         TerminalKey::Send(bytes) if bytes.is_empty() => Vec::new(),
-        TerminalKey::Send(bytes) => vec![send(bytes)],
+        TerminalKey::Send(bytes) => {
+            terminal.is_used = true;
+            vec![send(bytes)]
+        }
         TerminalKey::Detach(bytes) => {
             let mut out = if bytes.is_empty() { Vec::new() } else { vec![send(bytes)] };
             out.extend(detached(model, session));
@@ -170,6 +175,7 @@ pub(super) fn take_paste(model: &mut Model, text: &str) -> Vec<Command> {
     if terminal.state != TerminalState::Live {
         return Vec::new();
     }
+    terminal.is_used = true;
     let bytes = Bytes::from(terminal.model.paste(text));
     vec![Command::SessionInput { session: terminal.session, bytes }]
 }
