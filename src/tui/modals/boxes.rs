@@ -19,7 +19,7 @@ pub(super) fn confirm(model: &Model, confirm: &Confirm, body: Rect, buf: &mut Bu
     let firm = 3 + confirm.switches.len() as u16 + n_bytes;
     let air = u16::from(body.height >= firm + question.len() as u16 + 1 + 4);
     let fixed = firm + question.len() as u16 + 4 * air;
-    let shown = (confirm.objects.len() as u16).min(body.height.saturating_sub(fixed).max(1));
+    let shown = (confirm.objects.len().max(1) as u16).min(body.height.saturating_sub(fixed).max(1));
     let inner = dialog(buf, body, (width, fixed + shown), &confirm.title, theme, theme.dialog_danger);
     let last = inner.bottom().saturating_sub(1 + air);
     let for_question = last.saturating_sub(inner.y + shown + n_bytes + confirm.switches.len() as u16 + 2 * air);
@@ -48,6 +48,10 @@ pub(super) fn confirm(model: &Model, confirm: &Confirm, body: Rect, buf: &mut Bu
 /// What it happens to, one a row; returns the rows used.
 fn objects(model: &Model, confirm: &Confirm, area: Rect, buf: &mut Buffer) -> u16 {
     let theme = &model.theme;
+    if confirm.objects.is_empty() {
+        put(buf, area.x, area.y, area.width, "nothing goes as it is", theme.dim);
+        return u16::from(area.height > 0);
+    }
     let n = confirm.objects.len().min(area.height.into());
     let is_all = n >= confirm.objects.len();
     for (at, (name, note)) in confirm.objects.iter().take(n).enumerate() {

@@ -109,7 +109,11 @@ pub(super) fn hosts(model: &mut Model) -> Vec<Command> {
     vec![Command::AskHosts]
 }
 
-pub(super) fn hosts_menu(model: &mut Model, known: Vec<HostEntry>) {
+pub(super) fn hosts_menu(model: &mut Model, mut known: Vec<HostEntry>) {
+    // One that was named on the command line is in no list.
+    if known.iter().all(|host| host.name != model.host.name) {
+        known.insert(0, HostEntry { address: "here".to_owned(), ..model.host.clone() });
+    }
     let cursor = known.iter().position(|host| host.name == model.host.name).unwrap_or(0);
     let mut items: Vec<MenuItem> = known
         .into_iter()
