@@ -29,7 +29,7 @@ pub mod msg;
 pub mod pages;
 pub mod screen;
 pub mod settings;
-mod subscriptions;
+pub mod subscriptions;
 pub mod terminal;
 pub mod terminal_view;
 pub mod text;

@@ -24,7 +24,7 @@ use crate::config::LineRunner;
 use crate::engine::{Engine, Hosts};
 
 use super::msg::{Command, Msg};
-use super::subscriptions;
+use super::subscriptions::{self, Watched};
 
 /// Messages on their way to `update`. Senders wait when it is full: engines then read no further, and nothing is dropped.
 const CHANNEL: usize = 256;
@@ -55,7 +55,7 @@ pub struct Executor {
     engine: Arc<dyn Engine>,
     lines: Option<Arc<dyn LineRunner>>,
     out: Outbox,
-    watched: watch::Sender<Vec<String>>,
+    watched: watch::Sender<Watched>,
     reconnect: Arc<tokio::sync::Notify>,
     forever: Vec<AbortHandle>,
     jobs: HashMap<u64, AbortHandle>,
@@ -85,7 +85,7 @@ impl Executor {
     pub fn start(engine: Arc<dyn Engine>, lines: Option<Arc<dyn LineRunner>>) -> (Self, mpsc::Receiver<Msg>) {
         let (to, from) = mpsc::channel(CHANNEL);
         let out = Outbox { to, n_busy: Arc::default() };
-        let (watched, watching) = watch::channel(Vec::new());
+        let (watched, watching) = watch::channel(Watched::default());
         let reconnect = Arc::new(tokio::sync::Notify::new());
         let mut executor = Self {
             engine,
@@ -132,7 +132,7 @@ impl Executor {
             Command::SearchRegistry(term) => self.ask(registry::search(self.engine(), term)),
             Command::CompletePath(typed) => self.ask(questions::paths(typed)),
             Command::SaveText { path, text } => self.ask(questions::save_text(path, text)),
-            Command::Watch(ids) => drop(self.watched.send_replace(ids)),
+            Command::Watch(watched) => drop(self.watched.send_replace(watched)),
             Command::Job { id, work } => {
                 let task = work::run(self.engine(), self.out.clone(), id, *work);
                 let handle = self.spawn_counted(task);

@@ -31,6 +31,7 @@ use super::edit::LineEdit;
 use super::keymap::Keymap;
 use super::listing::{Listing, Loading};
 use super::settings::Settings;
+use super::subscriptions::Watched;
 use super::terminal::Mouse;
 use super::theme::Theme;
 
@@ -215,8 +216,8 @@ pub struct Due {
     pub has_no_load: bool,
     /// When lists were last asked for as a whole.
     pub reconciled: Option<Instant>,
-    /// Ids whose stats are being sampled.
-    pub watched: Vec<String>,
+    /// Whose stats are being sampled.
+    pub watched: Watched,
 }
 
 impl Model {

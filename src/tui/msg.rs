@@ -149,8 +149,8 @@ pub enum Command {
     LastLines(Subject),
     LayerFiles(Subject),
     Sizes(Vec<String>),
-    /// From now on sample these containers once a second; an empty list stops it.
-    Watch(Vec<String>),
+    /// From now on sample these containers; an empty list stops it.
+    Watch(super::subscriptions::Watched),
     Job {
         id: u64,
         work: Box<Work>,

@@ -1,5 +1,6 @@
 //! What the screen listens to all the time: events, and the stats of rows on screen. Started by the executor, ended with it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const FIRST_PING: Duration = Duration::from_millis(500);
 const PING_TIME: Duration = Duration::from_secs(3);
 /// Samples are taken this often; one that takes longer is left out of its round.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// Rounds over which rows are spread that have to be asked for one by one.
+const SPREAD: usize = 3;
 const SAMPLE_TIME: Duration = Duration::from_secs(3);
 
 /// Keeps an event stream open. A lost one is told, and opened again with a growing wait.
@@ -81,20 +84,44 @@ async fn ping(engine: &dyn Engine) -> Result<Duration, EngineError> {
     timeout(PING_TIME, engine.system().ping()).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// What is sampled: running rows on screen, and the one that the details are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    pub ids: Vec<String>,
+    pub subject: Option<String>,
+}
+
 /// Samples the watched containers once a second, all in one message; sleeps while none is watched.
-pub(super) async fn sample_stats(engine: Arc<dyn Engine>, out: Outbox, mut watched: watch::Receiver<Vec<String>>) {
+///
+/// An engine that has to be asked for each container by itself is asked for new rows at once, for the subject every second and for the others
+/// every third: thirty questions a second would be the most that a screen at rest does, and that its daemon does.
+pub(super) async fn sample_stats(engine: Arc<dyn Engine>, out: Outbox, mut watching: watch::Receiver<Watched>) {
     let mut ticks = tokio::time::interval_at(Instant::now(), SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reads_many = true;
-    loop {
-        let ids = watched.borrow_and_update().clone();
-        if ids.is_empty() {
-            if watched.changed().await.is_err() {
+    let (mut reads_many, mut known) = (true, HashSet::new());
+    for round in 0_usize.. {
+        let watched = watching.borrow_and_update().clone();
+        if watched.ids.is_empty() {
+            if watching.changed().await.is_err() {
                 return;
             }
             continue;
         }
-        let samples = sample_all(&*engine, ids, &mut reads_many).await;
+        let mut samples = None;
+        if reads_many {
+            match timeout(SAMPLE_TIME, engine.containers().samples(&watched.ids)).await {
+                Ok(Err(error)) if error.class == Class::Unsupported => reads_many = false,
+                answer => samples = Some(answer.ok().and_then(Result::ok).unwrap_or_default()),
+            }
+        }
+        let samples = match samples {
+            Some(samples) => samples,
+            None => {
+                let due = due(&watched, round, &known);
+                known = watched.ids.into_iter().collect();
+                join_all(due.into_iter().map(|id| sample(&*engine, id))).await.into_iter().flatten().collect()
+            }
+        };
         if !samples.is_empty() && !out.send(Msg::Samples(samples)).await {
             return;
         }
@@ -103,16 +130,12 @@ pub(super) async fn sample_stats(engine: Arc<dyn Engine>, out: Outbox, mut watch
     }
 }
 
-/// In one question where the engine has one for that; it is found out once.
-async fn sample_all(engine: &dyn Engine, ids: Vec<String>, reads_many: &mut bool) -> Vec<(String, StatsSample)> {
-    if *reads_many {
-        match timeout(SAMPLE_TIME, engine.containers().samples(&ids)).await {
-            Ok(Ok(samples)) => return samples,
-            Ok(Err(error)) if error.class == Class::Unsupported => *reads_many = false,
-            _ => return Vec::new(),
-        }
-    }
-    join_all(ids.into_iter().map(|id| sample(engine, id))).await.into_iter().flatten().collect()
+/// Whose turn it is, one by one.
+fn due(watched: &Watched, round: usize, known: &HashSet<String>) -> Vec<String> {
+    let is_due = |(at, id): &(usize, &String)| {
+        at % SPREAD == round % SPREAD || !known.contains(*id) || watched.subject.as_ref() == Some(*id)
+    };
+    watched.ids.iter().enumerate().filter(is_due).map(|(_, id)| id.clone()).collect()
 }
 
 async fn sample(engine: &dyn Engine, id: String) -> Option<(String, StatsSample)> {
@@ -120,4 +143,21 @@ async fn sample(engine: &dyn Engine, id: String) -> Option<(String, StatsSample)
     let read = async { engine.containers().stats(&id, &once).await.ok()?.next().await?.ok() };
     let sample = timeout(SAMPLE_TIME, read).await.ok()??;
     sample.running.then_some((id, sample))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_rows_and_the_subject_are_always_due_the_others_in_turn() {
+        let ids: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let watched = Watched { ids: ids.clone(), subject: Some("d".to_owned()) };
+        let known: HashSet<String> = ids.iter().cloned().collect();
+        assert_eq!(due(&watched, 0, &HashSet::new()), ids);
+        assert_eq!(due(&watched, 0, &known), ["a", "d"]);
+        assert_eq!(due(&watched, 1, &known), ["b", "d"]);
+        let fewer: HashSet<String> = ids[1..].iter().cloned().collect();
+        assert_eq!(due(&watched, 2, &fewer), ["a", "c", "d"]);
+    }
 }

@@ -70,6 +70,7 @@ impl Usage {
         if span <= 0.0 {
             return;
         }
+        let n_points = span.round().clamp(1.0, 5.0) as usize;
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / span;
         self.cpu_percent = sample.cpu_percent(&previous).unwrap_or(0.0);
         self.net_rx_per_s = rate(sample.net_rx_bytes, previous.net_rx_bytes);
@@ -85,7 +86,10 @@ impl Usage {
             (&mut self.read, self.blk_read_per_s),
             (&mut self.write, self.blk_write_per_s),
         ] {
-            series.push(Some(value));
+            // A point is a second: rows that are asked for more seldom keep their place in time.
+            for _ in 0..n_points {
+                series.push(Some(value));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use super::super::layout::Layout;
 use super::super::logs::{LogSource, LogsModel, LogsOptions};
 use super::super::model::{Link, Model, Pane, Subject, Tab};
 use super::super::msg::{Command, Target};
+use super::super::subscriptions::Watched;
 use super::motion;
 
 /// The cursor rests this long before a log is opened or an inspect asked for.
@@ -279,7 +280,7 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
 
 /// Stats are sampled for running rows on screen, and for the subject of the details; for all when the order needs it.
 fn watch_stats(model: &mut Model, out: &mut Vec<Command>) {
-    let mut wanted: Vec<String> = Vec::new();
+    let (mut wanted, mut subject): (Vec<String>, _) = (Vec::new(), None);
     if model.link == Link::Up {
         let layout = Layout::of(model);
         let rows = match &layout {
@@ -302,12 +303,15 @@ fn watch_stats(model: &mut Model, out: &mut Vec<Command>) {
         }
         if let Some(row) = model.containers.selected().filter(is_running)
             && model.list == Pane::Containers
-            && !wanted.contains(&row.it.id)
         {
-            wanted.push(row.it.id.clone());
+            subject = Some(row.it.id.clone());
+            if !wanted.contains(&row.it.id) {
+                wanted.push(row.it.id.clone());
+            }
         }
         wanted.sort();
     }
+    let wanted = Watched { ids: wanted, subject };
     if wanted != model.due.watched {
         model.due.watched.clone_from(&wanted);
         out.push(Command::Watch(wanted));
