@@ -816,3 +816,19 @@ async fn the_run_before_is_found_in_the_log() {
     assert_eq!(model.tab(), orlop::tui::model::Tab::Logs);
     assert!(model.detail.find_time.is_none() && model.detail.logs.is_some());
 }
+
+#[tokio::test]
+async fn an_image_is_copied_to_another_host() {
+    let mut person = Person::scripted().await;
+    person.press("2 C").await;
+    let menu = person.screen.wait_for("Copy 1 image to").await;
+    assert!(menu.contains("prod") && menu.contains("another address"), "{menu}");
+    // The first of the others is guarded.
+    person.press("Enter").await;
+    person.screen.wait_for("prod is read-only here").await;
+    person.press("Esc Esc C j Enter").await;
+    person.sees("Copy to a host");
+    person.write("nowhere").await;
+    person.press("Enter").await;
+    person.screen.wait_for("no host is called nowhere").await;
+}

@@ -128,6 +128,7 @@ pub enum Action {
     Pull,
     Push,
     SearchRegistry,
+    CopyToHost,
     Jobs,
 
     NextTab,
@@ -228,6 +229,11 @@ fn has_image(model: &Model) -> Result<(), Unavailable> {
     model.images.selected().map(drop).ok_or("no image is selected")
 }
 
+fn can_copy_image(model: &Model) -> Result<(), Unavailable> {
+    has_image(model)?;
+    can_switch_host(model)
+}
+
 fn has_volume(model: &Model) -> Result<(), Unavailable> {
     model.volumes.selected().map(drop).ok_or("no volume is selected")
 }
@@ -326,6 +332,7 @@ rows! {
         Action::New, "image.run", ["n"], 1, "run", "Run this image", if has_image;
         Action::Pull, "image.pull", ["p"], 2, "pull", "Fetch an image from its registry, or a newer one of that name";
         Action::Push, "image.push", ["u"], 0, "push", "Send the image to its registry", if has_image;
+        Action::CopyToHost, "image.copy", ["C"], 0, "copy to host", "Copy the marked images to another host, only what is missing there", if can_copy_image;
         Action::Tag, "image.tag", ["t"], 3, "tag", "Give the image another name", if has_image;
         Action::Remove, "image.remove", ["x", "del"], 5, "remove", "Remove, after a dialog that says what goes", if has_image;
         Action::Prune, "image.prune", ["X"], 6, "prune", "Remove images without a name that nothing uses";

@@ -52,7 +52,8 @@ impl App {
         };
         let keymap = keymap(&settings, &mut problems);
         let theme = theme(options, &settings, &mut problems);
-        let (executor, inbox) = Executor::start(Arc::clone(&options.engine), options.lines.clone());
+        let (mut executor, inbox) = Executor::start(Arc::clone(&options.engine), options.lines.clone());
+        executor.know_hosts(options.hosts.clone());
         let now = (options.clock)();
         let columns = settings.columns.clone();
         let mut model = Model::new(options.host.clone(), settings, theme, keymap, now);
@@ -146,6 +147,7 @@ impl App {
         match hosts.open(name) {
             Ok((entry, engine)) => {
                 (self.executor, self.inbox) = Executor::start(engine, self.lines.clone());
+                self.executor.know_hosts(self.hosts.clone());
                 self.model.switch_host(entry);
             }
             Err(error) => self.take(Msg::HostRefused { name: name.to_owned(), error }),

@@ -54,6 +54,8 @@ impl Outbox {
 pub struct Executor {
     engine: Arc<dyn Engine>,
     lines: Option<Arc<dyn LineRunner>>,
+    /// Where images can be copied to.
+    hosts: Option<Arc<dyn Hosts>>,
     out: Outbox,
     watched: watch::Sender<Watched>,
     reconnect: Arc<tokio::sync::Notify>,
@@ -90,6 +92,7 @@ impl Executor {
         let mut executor = Self {
             engine,
             lines,
+            hosts: None,
             out,
             watched,
             reconnect,
@@ -105,6 +108,11 @@ impl Executor {
         executor.forever.push(executor.guard(tokio::spawn(events)));
         executor.forever.push(executor.guard(tokio::spawn(stats)));
         (executor, from)
+    }
+
+    /// Lets work reach other engines.
+    pub fn know_hosts(&mut self, hosts: Option<Arc<dyn Hosts>>) {
+        self.hosts = hosts;
     }
 
     /// Whether nothing that was asked for is still under way.
@@ -134,7 +142,8 @@ impl Executor {
             Command::SaveText { path, text } => self.ask(questions::save_text(path, text)),
             Command::Watch(watched) => drop(self.watched.send_replace(watched)),
             Command::Job { id, work } => {
-                let task = work::run(self.engine(), self.out.clone(), id, *work);
+                let reach = work::Reach { engine: self.engine(), hosts: self.hosts.clone() };
+                let task = work::run(reach, self.out.clone(), id, *work);
                 let handle = self.spawn_counted(task);
                 self.jobs.retain(|_, job| !job.is_finished());
                 self.jobs.insert(id, handle);

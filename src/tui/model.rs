@@ -130,6 +130,8 @@ pub struct Model {
     /// The engine on screen: its name, colour, and whether things may be changed.
     pub host: HostEntry,
     pub can_switch_host: bool,
+    /// Images that go to the host chosen next; empty when a host is chosen to go to.
+    pub to_copy: Vec<String>,
     /// Wall clock as of this turn.
     pub now: SystemTime,
     /// Monotonic clock as of this turn.
@@ -225,6 +227,7 @@ impl Model {
         Self {
             host,
             can_switch_host: false,
+            to_copy: Vec::new(),
             now,
             tick: Instant::now(),
             wake_at: None,

@@ -229,6 +229,7 @@ pub enum Work {
     LoadImages(PathBuf),
     Pull { reference: String },
     Push { reference: String },
+    CopyImages { images: Vec<String>, host: String },
     Import { path: PathBuf, reference: Option<String>, changes: Vec<String> },
     FromHost { reference: String, paths: Vec<String> },
     CreateVolume(CreateVolume),

@@ -9,9 +9,10 @@ use futures_util::stream;
 
 use crate::engine::progress::Progress;
 use crate::engine::{
-    Class, Containers, Engine, EngineError, Filters, Force, ImportImage, LoadedImage, RemoveContainer, RemoveImage,
-    StopOptions,
+    Access, Class, Containers, Engine, EngineError, Filters, Force, Hosts, ImportImage, LoadedImage, RemoveContainer,
+    RemoveImage, StopOptions,
 };
+use crate::fleet::copy::copy_image;
 
 use super::super::model::Pane;
 use super::super::msg::{AfterCreate, Answer, Msg, Outcome, RunRequest, Target, Verb, Work};
@@ -21,12 +22,19 @@ use super::Outbox;
 /// Containers acted on at the same time.
 const AT_ONCE: usize = 16;
 
-pub(super) async fn run(engine: Arc<dyn Engine>, out: Outbox, id: u64, work: Work) {
-    let outcome = do_work(&engine, &out, id, work).await;
+/// What work can reach: the engine it is given to, and the hosts there are.
+pub(super) struct Reach {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) hosts: Option<Arc<dyn Hosts>>,
+}
+
+pub(super) async fn run(reach: Reach, out: Outbox, id: u64, work: Work) {
+    let outcome = do_work(&reach, &out, id, work).await;
     out.send(Msg::JobDone(id, outcome)).await;
 }
 
-async fn do_work(engine: &Arc<dyn Engine>, out: &Outbox, id: u64, work: Work) -> Outcome {
+async fn do_work(reach: &Reach, out: &Outbox, id: u64, work: Work) -> Outcome {
+    let engine = &reach.engine;
     let progress = || {
         let out = out.clone();
         Progress(Arc::new(move |step| out.offer(Msg::JobProgress(id, step))))
@@ -59,6 +67,7 @@ async fn do_work(engine: &Arc<dyn Engine>, out: &Outbox, id: u64, work: Work) ->
         Work::SaveImages { images, path } => save_images(engine, images, path).await,
         Work::Pull { reference } => super::registry::pull(engine, &reference, progress()).await,
         Work::Push { reference } => super::registry::push(engine, &reference, progress()).await,
+        Work::CopyImages { images, host } => copy_images(reach, images, host, progress()).await,
         Work::LoadImages(path) => {
             let answer = match open(&path).await {
                 Ok(file) => engine.images().load(Box::new(file), progress()).await,
@@ -205,6 +214,39 @@ async fn save_images(engine: &Arc<dyn Engine>, images: Vec<String>, path: PathBu
         let _ = std::fs::remove_file(&path);
     }
     single("saved", &path.display().to_string(), answer)
+}
+
+/// To another host, opened for that alone; a layer that is there is not sent.
+async fn copy_images(reach: &Reach, images: Vec<String>, host: String, progress: Progress) -> Outcome {
+    let mut outcome = Outcome::new("copied");
+    let opened = reach.hosts.as_ref().map(|hosts| hosts.open(&host));
+    let target = match opened {
+        Some(Ok((entry, target))) if entry.access == Access::Full => target,
+        Some(Ok((entry, _))) => {
+            let error = EngineError::new(Class::Forbidden, &host, format!("{} is read-only here", entry.name));
+            outcome.bad.push((host, error));
+            return outcome;
+        }
+        Some(Err(error)) => {
+            outcome.bad.push((host, error));
+            return outcome;
+        }
+        None => return outcome,
+    };
+    for image in images {
+        match copy_image(&*reach.engine, &*target, &image, progress.clone()).await {
+            Ok(copied) => {
+                outcome.notes.push(match copied.n_sent {
+                    0 => "nothing had to be sent".to_owned(),
+                    n => format!("{} sent, {}", units::counted(n as u64, "layer"), units::bytes(copied.sent_bytes)),
+                });
+                outcome.notes.extend(copied.why_all);
+                outcome.good.push(format!("{image} to {host}"));
+            }
+            Err(error) => outcome.bad.push((image, error)),
+        }
+    }
+    outcome
 }
 
 async fn prune(engine: &Arc<dyn Engine>, what: Pane, all: bool) -> Outcome {

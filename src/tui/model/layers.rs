@@ -94,6 +94,9 @@ pub enum Pick {
     /// Name of a host.
     Host(String),
     OtherHost,
+    /// Images to copy to a host of that name.
+    CopyTo(Vec<String>, String),
+    CopyToOther(Vec<String>),
     /// Text for the clipboard, and what it is.
     Copy(String, String),
     Load,
@@ -145,6 +148,7 @@ pub enum Ask {
     SaveText(String),
     CreateVolume,
     Host,
+    CopyTo(Vec<String>),
     InspectSearch,
     LayerSearch,
 }

@@ -81,6 +81,7 @@ pub fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Pull => ask::pull(model),
         Action::Push => ask::push_image(model),
         Action::SearchRegistry => ask::search_registry(model),
+        Action::CopyToHost => return ask::copy_to_host(model),
         Action::Jobs => jobs::open(model),
         Action::SaveImage => ask::save_images(model),
 

@@ -17,6 +17,9 @@ use super::super::theme;
 use super::super::units;
 use super::{data, say};
 
+/// The name that stands for the fleet of all hosts.
+const ALL_HOSTS: &str = "all";
+
 fn push(model: &mut Model, layer: Layer) {
     model.layers.push(layer);
 }
@@ -105,11 +108,48 @@ pub(super) fn theme_menu(model: &mut Model) {
 
 /// Asks which hosts there are; the menu opens with the answer.
 pub(super) fn hosts(model: &mut Model) -> Vec<Command> {
+    model.to_copy.clear();
+    look_for_hosts(model)
+}
+
+/// The same for a host that images go to.
+pub(super) fn copy_to_host(model: &mut Model) -> Vec<Command> {
+    model.to_copy = model.images.targets().into_iter().map(|row| row.handle.clone()).collect();
+    look_for_hosts(model)
+}
+
+fn look_for_hosts(model: &mut Model) -> Vec<Command> {
     say(model, Tone::Info, "looking for hosts");
     vec![Command::AskHosts]
 }
 
+fn targets_menu(model: &mut Model, images: Vec<String>, known: Vec<HostEntry>) {
+    let others = known.into_iter().filter(|host| host.name != model.host.name && host.name != ALL_HOSTS);
+    let mut items: Vec<MenuItem> = others
+        .map(|host| MenuItem {
+            key: None,
+            label: super::super::text::sanitise(&host.name).into_owned(),
+            note: host.address,
+            pick: Pick::CopyTo(images.clone(), host.name),
+        })
+        .collect();
+    let note = "unix, tcp, ssh".to_owned();
+    let title = format!("Copy {} to", count(images.len(), "image"));
+    items.push(MenuItem { key: None, label: "another address".to_owned(), note, pick: Pick::CopyToOther(images) });
+    menu(model, title, items, 0);
+}
+
+pub(super) fn copy_to_other(model: &mut Model, images: Vec<String>) {
+    let hint = "unix:///run/docker.sock, tcp://host:2376, ssh://user@host";
+    prompt(model, "Copy to a host", hint, String::new(), Source::None, Ask::CopyTo(images));
+}
+
 pub(super) fn hosts_menu(model: &mut Model, mut known: Vec<HostEntry>) {
+    model.toasts.retain(|toast| toast.text != "looking for hosts");
+    let images = std::mem::take(&mut model.to_copy);
+    if !images.is_empty() {
+        return targets_menu(model, images, known);
+    }
     // One that was named on the command line is in no list.
     if known.iter().all(|host| host.name != model.host.name) {
         known.insert(0, HostEntry { address: "here".to_owned(), ..model.host.clone() });
@@ -130,7 +170,6 @@ pub(super) fn hosts_menu(model: &mut Model, mut known: Vec<HostEntry>) {
         note: "unix, tcp, ssh".to_owned(),
         pick: Pick::OtherHost,
     });
-    model.toasts.retain(|toast| toast.text != "looking for hosts");
     menu(model, "Hosts", items, cursor);
 }
 

@@ -18,7 +18,7 @@ pub(super) fn start(model: &mut Model, work: Work) -> Vec<Command> {
     let id = model.fresh_id();
     model.jobs.push(Job::new(id, title_of(&work), model.tick, work.clone()));
     // Transfers take long and have much to show; esc leaves them to the footer.
-    if matches!(work, Work::Pull { .. } | Work::Push { .. }) && model.layers.is_empty() {
+    if matches!(work, Work::Pull { .. } | Work::Push { .. } | Work::CopyImages { .. }) && model.layers.is_empty() {
         open(model);
         if let Some(Layer::Jobs(jobs)) = model.layers.last_mut() {
             jobs.cursor = model.jobs.len() - 1;
@@ -40,6 +40,10 @@ fn title_of(work: &Work) -> String {
         Work::SaveImages { path, .. } => format!("saving {}", path.display()),
         Work::Pull { reference } => format!("pulling {reference}"),
         Work::Push { reference } => format!("pushing {reference}"),
+        Work::CopyImages { images, host } => match images.as_slice() {
+            [one] => format!("copying {one} to {host}"),
+            many => format!("copying {} images to {host}", many.len()),
+        },
         Work::LoadImages(path) => format!("loading {}", path.display()),
         Work::Import { path, .. } => format!("importing {}", path.display()),
         Work::FromHost { reference, .. } => format!("making {reference}"),

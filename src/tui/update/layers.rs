@@ -204,6 +204,8 @@ fn picked(model: &mut Model, choice: Pick) -> Vec<Command> {
         }
         Pick::Host(name) => return ask::switch_host(model, name),
         Pick::OtherHost => ask::other_host(model),
+        Pick::CopyTo(images, host) => return jobs::start(model, Work::CopyImages { images, host }),
+        Pick::CopyToOther(images) => ask::copy_to_other(model, images),
         Pick::Load => ask::load(model),
         Pick::Import => forms::open_import(model),
         Pick::AskPull => ask::pull(model),
@@ -353,6 +355,7 @@ fn submit(model: &mut Model) -> Vec<Command> {
             jobs::start(model, Work::SaveImages { images, path: super::super::home::expand(&text) })
         }
         Ask::Host => ask::switch_host(model, text),
+        Ask::CopyTo(images) => jobs::start(model, Work::CopyImages { images, host: text }),
         Ask::SaveText(contents) => vec![Command::SaveText { path: path(), text: contents }],
         Ask::CreateVolume => {
             let name = (!text.is_empty()).then_some(text);
