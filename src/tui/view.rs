@@ -71,7 +71,7 @@ fn paint(model: &Model, areas: &Areas, buf: &mut Buffer) -> Option<Position> {
 }
 
 /// From here on a link's latency stands in the header; from there on it is a warning.
-const FELT_LATENCY: Duration = Duration::from_millis(5);
+const FELT_LATENCY: Duration = Duration::from_millis(10);
 const SLOW_LATENCY: Duration = Duration::from_millis(300);
 
 // ---- header ------------------------------------------------------------------------------------------------------------------------
