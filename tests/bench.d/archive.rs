@@ -50,6 +50,10 @@ fn choose(n_layers: usize, layer_bytes: u64) -> Vec<BTreeSet<String>> {
     for line in found.lines() {
         let mut words = line.splitn(3, '\t');
         let (Some(size), Some(parent), Some(path)) = (words.next(), words.next(), words.next()) else { continue };
+        // A name that is no UTF-8 could not be given to tar again.
+        if path.contains('\u{fffd}') {
+            continue;
+        }
         let mut hasher = DefaultHasher::new();
         parent.hash(&mut hasher);
         by_directory.entry((hasher.finish(), parent)).or_default().push((path, size.parse().unwrap_or(0)));
