@@ -4,13 +4,18 @@
 
 #[path = "remote/certificates.rs"]
 mod certificates;
-#[allow(dead_code)] // another test program uses the rest
+#[path = "remote/cuts.rs"]
+mod cuts;
 #[path = "remote/daemons.rs"]
 mod daemons;
+#[path = "remote/line.rs"]
+mod line;
 #[path = "remote/ssh.rs"]
 mod ssh;
 #[path = "remote/sshd.rs"]
 mod sshd;
+#[path = "remote/swarm.rs"]
+mod swarm;
 #[path = "remote/tcp.rs"]
 mod tcp;
 #[allow(dead_code)] // the contract suite's; here only some of it is used

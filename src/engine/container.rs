@@ -248,3 +248,12 @@ pub struct ProcessTable {
     pub titles: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
+
+impl ProcessTable {
+    /// Whether a process of the host is among them.
+    pub fn has_pid(&self, pid: u32) -> bool {
+        let Some(column) = self.titles.iter().position(|title| title == "PID") else { return false };
+        let pid = pid.to_string();
+        self.rows.iter().any(|row| row.get(column) == Some(&pid))
+    }
+}

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::ask::Ask;
 use super::dial::CUT;
 use super::link::Link;
-use super::logs::{is_away, unix};
+use super::logs::{RESUME_MARGIN_NS, is_away, unix};
 use crate::api::from_wire;
 use crate::api::from_wire::progress::Objects;
 use crate::api::routes::{Call, Query};
@@ -75,7 +75,8 @@ struct Follow {
 
 impl Follow {
     async fn ask(&mut self) -> Result<BoxStream<Bytes>> {
-        let since = self.told.back().map(|mark| mark.time).or(self.query.since);
+        let margin = Duration::from_nanos(RESUME_MARGIN_NS.unsigned_abs());
+        let since = self.told.back().map(|mark| mark.time - margin).or(self.query.since);
         let query = Query::default()
             .with_some("since", since.map(unix))
             .with_some("until", self.query.until.map(unix))

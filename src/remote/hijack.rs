@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::ask::{Ask, Payload};
 use super::dial;
 use super::link::Link;
+use super::logs::is_away;
 use crate::api::error;
 use crate::api::from_wire;
 use crate::api::routes::Call;
@@ -38,6 +39,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 /// Output ends a moment before the daemon takes note of the process's end.
 const SETTLING: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Docker notes this as the exit code of an exec whose client went away, though its process lives on (daemon/exec.go). Others may end with it.
+const ATTACH_FAILED: i32 = 126;
 
 type Wire = Box<dyn Duplex>;
 
@@ -294,7 +297,7 @@ impl Reader {
         let how = if !self.demux.as_ref().is_none_or(Demux::is_between_frames) {
             "in the middle of its output"
         } else if may_be_cut(self.link.endpoint(), closed) && self.goes_on().await {
-            "while the process goes on"
+            "before the process ended"
         } else {
             return None;
         };
@@ -307,23 +310,29 @@ impl Reader {
         Some(Err(error))
     }
 
-    /// Whether the process lives on without its stream. A daemon that cannot be asked leaves that open: whoever asks it for the exit is told.
+    /// Whether the process lives on without its stream, as far as is known: a daemon that cannot be asked now cannot have closed it either.
     async fn goes_on(&mut self) -> bool {
         let end = Instant::now() + SETTLING;
-        while matches!(self.is_running().await, Ok(true)) {
-            if Instant::now() > end {
-                return true;
+        loop {
+            match self.is_running().await {
+                Ok(true) if Instant::now() < end => sleep(ASK_AGAIN).await,
+                Ok(is_running) => return is_running,
+                Err(error) => return is_away(&error),
             }
-            sleep(ASK_AGAIN).await;
         }
-        false
     }
 
     async fn is_running(&mut self) -> Result<bool> {
         match &self.process {
             Process::Exec(id) => {
                 let doc = self.link.json(Ask::about(Call::ExecInspect, id)).await?;
-                Ok(from_wire::container::exec(&doc).running)
+                let exec = from_wire::container::exec(&doc);
+                if !exec.exit.as_ref().is_some_and(|exit| exit.code == ATTACH_FAILED) {
+                    return Ok(exec.running);
+                }
+                let asked = Ask::about(Call::ContainerTop, &exec.container_id);
+                let processes = from_wire::container::processes(&self.link.json(asked).await?);
+                Ok(exec.pid.is_some_and(|pid| processes.has_pid(pid)))
             }
             Process::Container(ctr, ended_before) => {
                 let doc = self.link.json(Ask::about(Call::ContainerInspect, ctr)).await?;

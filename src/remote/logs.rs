@@ -23,6 +23,9 @@ use crate::engine::{BoxStream, Class, EngineError, LogChunk, LogStream, LogsQuer
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// Asked for once more before the last line's time. Docker's `since` includes its own moment; podman's does not, and it reads the number as a float,
+/// a quarter of a microsecond coarse. What comes too early is left out by its time.
+pub(super) const RESUME_MARGIN_NS: i64 = 1_000;
 /// Until a daemon has looked for the first line.
 const HEAD: Duration = Duration::from_secs(120);
 
@@ -63,7 +66,7 @@ struct Tail {
 impl Tail {
     async fn ask(&mut self, since_ns: Option<i64>) -> Result<BoxStream<Bytes>> {
         let query = self.query.clone();
-        let since = since_ns.and_then(time::from_ns).or(query.since);
+        let since = since_ns.and_then(|ns| time::from_ns(ns - RESUME_MARGIN_NS)).or(query.since);
         // The tail was for the beginning.
         let tail = match (since_ns, query.tail) {
             (Some(_), _) | (None, None) => "all".to_owned(),
