@@ -327,7 +327,7 @@ impl Reader {
             Process::Exec(id) => {
                 let doc = self.link.json(Ask::about(Call::ExecInspect, id)).await?;
                 let exec = from_wire::container::exec(&doc);
-                if !exec.exit.as_ref().is_some_and(|exit| exit.code == ATTACH_FAILED) {
+                if exec.exit.as_ref().is_none_or(|exit| exit.code != ATTACH_FAILED) {
                     return Ok(exec.running);
                 }
                 let asked = Ask::about(Call::ContainerTop, &exec.container_id);

@@ -23,8 +23,8 @@ use crate::engine::{BoxStream, Class, EngineError, LogChunk, LogStream, LogsQuer
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// Asked for once more before the last line's time. Docker's `since` includes its own moment; podman's does not, and it reads the number as a float,
-/// a quarter of a microsecond coarse. What comes too early is left out by its time.
+/// Asked for once more before the last line's time: whether `since` includes its own moment, and how finely it is read, is each daemon's own. What
+/// comes too early is left out by its time.
 pub(super) const RESUME_MARGIN_NS: i64 = 1_000;
 /// Until a daemon has looked for the first line.
 const HEAD: Duration = Duration::from_secs(120);

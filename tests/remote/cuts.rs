@@ -63,9 +63,11 @@ async fn follow(engine: &Remote, ctr: &str, n_lines: u32, mut seen: impl FnMut(u
 
 /// Writes in bursts and goes on while it is followed.
 fn numbers() -> String {
-    format!("i=0; while [ $i -lt {N_LINES} ]; do seq $((i+1)) $((i+1000)); i=$((i+1000)); sleep 0.1; done")
+    format!("i=0; while [ $i -lt {N_LINES} ]; do seq $((i+1)) $((i+250)); i=$((i+250)); sleep 0.02; done")
 }
 
+/// Only dockerd's: podman 4.3 leaves lines out for a follower that reads more slowly than the container writes, cut or not (curl --limit-rate shows
+/// the same), so that its lines cannot be counted.
 fn logs_survive_cuts(daemon: &Daemon) {
     runtime().block_on(async {
         let id = run(&daemon.engine(), &numbers()).await;
@@ -90,13 +92,6 @@ fn logs_of_dockerd_go_on_after_cuts() {
         let daemon = Daemon::dockerd(&[]);
         logs_survive_cuts(&daemon);
         logs_survive_cuts_in_the_middle_of_lines(&daemon);
-    }
-}
-
-#[test]
-fn logs_of_podman_go_on_after_cuts() {
-    if daemons::is_here("logs_of_podman_go_on_after_cuts", PODMAN) {
-        logs_survive_cuts(&Daemon::podman());
     }
 }
 

@@ -171,8 +171,8 @@ impl State {
         to.write_all(bytes)?;
         *n_given += bytes.len() as u64;
         let rate = self.rate_per_s.load(Ordering::Relaxed);
-        if rate > 0 {
-            std::thread::sleep(Duration::from_micros(bytes.len() as u64 * 1_000_000 / rate));
+        if let Some(span_us) = (bytes.len() as u64 * 1_000_000).checked_div(rate) {
+            std::thread::sleep(Duration::from_micros(span_us));
         }
         if whole {
             return Ok(());
