@@ -76,7 +76,7 @@ struct Follow {
 impl Follow {
     async fn ask(&mut self) -> Result<BoxStream<Bytes>> {
         let margin = Duration::from_nanos(RESUME_MARGIN_NS.unsigned_abs());
-        let since = self.told.back().map(|mark| mark.time - margin).or(self.query.since);
+        let since = self.told.back().and_then(|mark| mark.time.checked_sub(margin)).or(self.query.since);
         let query = Query::default()
             .with_some("since", since.map(unix))
             .with_some("until", self.query.until.map(unix))

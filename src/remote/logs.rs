@@ -66,7 +66,7 @@ struct Tail {
 impl Tail {
     async fn ask(&mut self, since_ns: Option<i64>) -> Result<BoxStream<Bytes>> {
         let query = self.query.clone();
-        let since = since_ns.and_then(|ns| time::from_ns(ns - RESUME_MARGIN_NS)).or(query.since);
+        let since = since_ns.and_then(|ns| time::from_ns(ns.saturating_sub(RESUME_MARGIN_NS))).or(query.since);
         // The tail was for the beginning.
         let tail = match (since_ns, query.tail) {
             (Some(_), _) | (None, None) => "all".to_owned(),
