@@ -91,6 +91,9 @@ impl Asked {
         let mut endpoint = Endpoint::parse(text)?;
         if let (true, Endpoint::Tcp { .. }) = (self.tls_verify, &endpoint) {
             let dir = self.cert_path.as_ref().or(self.docker_config.as_ref());
+            if let Some(missing) = self.cert_path.as_ref().filter(|dir| !dir.is_dir()) {
+                return Err(format!("DOCKER_CERT_PATH names no directory: {}", missing.display()));
+            }
             let files = dir.map(|dir| TlsFiles::in_dir(dir)).unwrap_or_default();
             // The port that nobody named follows the encryption.
             let has_port =
@@ -240,7 +243,9 @@ mod tests {
             panic!("it is tcp")
         };
         assert_eq!(tls.unwrap().ca, Some(dir.path().join("ca.pem")));
-        let socket = Asked { host: some("/x.sock"), ..asked };
+        let lost = Asked { cert_path: Some("/not/here".into()), ..asked.clone() };
+        assert_eq!(label(&lost), "error: DOCKER_CERT_PATH names no directory: /not/here");
+        let socket = Asked { host: some("/x.sock"), ..lost };
         assert_eq!(label(&socket), "unix:///x.sock", "a socket needs none");
     }
 
