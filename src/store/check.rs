@@ -57,6 +57,8 @@ struct Check<'a> {
     /// What cannot be trusted any more.
     bad_layers: BTreeSet<Digest>,
     bad_blobs: BTreeSet<Digest>,
+    /// Images that only the dump has.
+    lost_rows: BTreeSet<Digest>,
 }
 
 impl Store {
@@ -75,6 +77,7 @@ impl Store {
             report: CheckReport::default(),
             bad_layers: BTreeSet::new(),
             bad_blobs: BTreeSet::new(),
+            lost_rows: BTreeSet::new(),
         };
         let rows = check.rows()?;
         check.blobs(&rows)?;
@@ -113,13 +116,16 @@ impl Check<'_> {
 
     /// The index's rows; one that is lost or damaged is made again by reading it.
     fn rows(&mut self) -> Result<Vec<ImageRow>> {
-        let rows = self.store.read_index(index::all)?;
+        // In one look: no change runs now, and the one that was killed last is told by the generation.
+        let (rows, generation) =
+            self.store.read_index(|transaction| Ok((index::all(transaction)?, index::generation(transaction)?)))?;
         self.report.n_images = rows.len() as u64;
-        let dumped = self.store.dumped_ids();
+        let dumped = self.store.dumped_ids(generation);
         let missing: Vec<Digest> =
             dumped.iter().flatten().filter(|id| !rows.iter().any(|row| row.id == **id)).cloned().collect();
         for id in missing {
-            self.complain(id, "images.json has an image that the index has not");
+            self.complain(&id, "images.json has an image that the index has not");
+            self.lost_rows.insert(id);
         }
         if dumped.is_none() && !rows.is_empty() {
             self.litter("images.json", "the second copy of the index is missing or cannot be read");
@@ -421,7 +427,8 @@ impl Check<'_> {
             held.extend(pins.ok().flatten().map_or(Vec::new(), |pins| pins.layers));
         }
         let lost: Vec<&ImageRow> = rows.iter().filter(|row| broken.contains(&row.id)).collect();
-        let dumped = self.store.dumped_rows();
+        let mut dumped = self.store.dumped_rows();
+        dumped.retain(|row| self.lost_rows.contains(&row.id));
         self.store.change_index(|transaction| {
             for row in &lost {
                 index::delete(transaction, &row.id)?;

@@ -62,6 +62,9 @@ pub(super) struct ImageRow {
 #[derive(Serialize, Deserialize)]
 struct Dump {
     version: u32,
+    /// Of the index once the change is committed that the dump was written in.
+    #[serde(default)]
+    generation: i32,
     images: Vec<ImageRow>,
 }
 
@@ -91,8 +94,10 @@ impl Store {
                 Ok(result) => result,
                 Err(error) => return Ok(Err(error)),
             };
+            let next = generation(&transaction)?.wrapping_add(1);
+            transaction.pragma_update(None, GENERATION, next)?;
             // The dump is written while the write lock is held, so dumps have the order of the transactions.
-            if let Err(error) = self.dump(&all(&transaction)?) {
+            if let Err(error) = self.dump(next, &all(&transaction)?) {
                 return Ok(Err(error));
             }
             transaction.commit()?;
@@ -161,9 +166,9 @@ impl Store {
         Ok(())
     }
 
-    fn dump(&self, images: &[ImageRow]) -> Result<()> {
+    fn dump(&self, generation: i32, images: &[ImageRow]) -> Result<()> {
         let path = self.path("images.json");
-        let dump = Dump { version: DUMP_VERSION, images: images.to_vec() };
+        let dump = Dump { version: DUMP_VERSION, generation, images: images.to_vec() };
         let bytes = serde_json::to_vec(&dump)
             .map_err(|e| StoreError::new(Class::Internal, "images.json", "cannot serialise the index").caused_by(e))?;
         atomic::write(&path, &bytes, Durability::Synced).at("write", &path)
@@ -186,10 +191,16 @@ impl Store {
         self.read_dump()
     }
 
-    /// The ids that the dump has; `None` when there is no dump that can be read.
-    pub(super) fn dumped_ids(&self) -> Option<Vec<Digest>> {
+    /// The ids that an index of this generation should have by the dump; `None` when there is no dump that can be read.
+    ///
+    /// A dump one generation ahead was written for a change that was killed before its commit: it tells nothing of the index, and the
+    /// next change writes it anew.
+    pub(super) fn dumped_ids(&self, generation: i32) -> Option<Vec<Digest>> {
         let bytes = std::fs::read(self.path("images.json")).ok()?;
         let dump = serde_json::from_slice::<Dump>(&bytes).ok()?;
+        if dump.generation == generation.wrapping_add(1) {
+            return Some(Vec::new());
+        }
         Some(dump.images.into_iter().map(|image| image.id).collect())
     }
 
@@ -219,6 +230,14 @@ where
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Counts the changes: a number in the header of the database that SQLite leaves to us and that belongs to the transaction.
+const GENERATION: &str = "application_id";
+
+/// The number of the last committed change.
+pub(super) fn generation(transaction: &Transaction<'_>) -> rusqlite::Result<i32> {
+    transaction.pragma_query_value(None, GENERATION, |row| row.get(0))
 }
 
 fn user_version(connection: &Connection) -> rusqlite::Result<i64> {

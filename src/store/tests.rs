@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::testing::{Tar, have_root};
 use super::*;
+use crate::engine::CheckStore;
 use crate::engine::changes::ChangeKind;
 use crate::engine::image::{ImportImage, RemovedImage};
 use crate::engine::progress::Progress;
@@ -483,6 +484,29 @@ fn a_damaged_or_lost_index_is_made_again() {
         store.tag("a:1", &"c:3".parse().unwrap()).unwrap();
         assert_eq!(store.images().unwrap()[0].names.len(), 3, "{damage}");
     }
+}
+
+/// A kill between the dump and the commit leaves the dump one change ahead; an index that is further behind has lost something.
+#[test]
+fn a_change_that_was_killed_before_its_commit_is_no_fault() {
+    let Some(bench) = bench() else { return };
+    let (base, top) = two_layers();
+    let index = bench.store.path("index.db");
+    bench.load(&docker_archive(&["a:1"], &[&base])).unwrap();
+    let before = fs::read(&index).unwrap();
+    bench.load(&docker_archive(&["b:1"], &[&base, &top])).unwrap();
+    let complaints = |before: &[u8]| {
+        fs::write(&index, before).unwrap();
+        let store = Store::open(bench.store.root()).unwrap();
+        let report = store.check(&CheckStore { thorough: true, repair: false }).unwrap();
+        report.problems.iter().filter(|problem| problem.message.starts_with("images.json has")).count()
+    };
+    assert_eq!(complaints(&before), 0);
+
+    let store = Store::open(bench.store.root()).unwrap();
+    store.tag("a:1", &"c:1".parse().unwrap()).unwrap();
+    bench.load(&docker_archive(&["b:1"], &[&base, &top])).unwrap();
+    assert_eq!(complaints(&before), 1, "two changes were lost");
 }
 
 #[test]
