@@ -383,6 +383,30 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
+/// Gives a file a second name; another's file there has the same bytes.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if is_taken(&error) => Ok(()),
+        linked => linked.at("put into place", to),
+    }
+}
+
+/// Puts a layer where it belongs, marked as perhaps not on the disk; another's layer there is as good.
+fn place_layer(dir: &Path, to: &Path, marker: &Path) -> Result<()> {
+    if to.exists() {
+        return Ok(());
+    }
+    fs::write(marker, partial::boot_id()).at("write", marker)?;
+    let placed = fs::rename(dir, to);
+    if placed.is_err() {
+        let _ = fs::remove_file(marker);
+    }
+    match placed {
+        Err(error) if is_taken(&error) => Ok(()),
+        placed => placed.at("put into place", to),
+    }
+}
+
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
 }
@@ -434,27 +458,22 @@ impl Store {
         if self.is_stale(&fresh.diff_id) && to.exists() {
             tree::discard(&to, &self.tmp()).at("remove the layer", &to)?;
         }
+        // The partial keeps its name, and with it its lock, until the layer is there: nobody finds neither of them and starts anew.
+        let mut done_with = fresh.leftover.take();
         if let Some((blob, path)) = &fresh.blob {
-            place(path, &self.blob_path(&blob.digest))?;
-            partial::forget_record(path);
+            let kept = self.blob_path(&blob.digest);
+            if *path != kept {
+                link(path, &kept)?;
+                done_with = Some(path.clone());
+            }
         }
-        if let Some(leftover) = fresh.leftover.take() {
+        let placed = place_layer(&dir, &to, &marker);
+        if let Some(partial) = done_with {
             // What stays is swept when it is old.
-            let _ = fs::remove_file(&leftover);
-            partial::forget_record(&leftover);
+            let _ = fs::remove_file(&partial);
+            partial::forget_record(&partial);
         }
-        if to.exists() {
-            return Ok(());
-        }
-        fs::write(&marker, partial::boot_id()).at("write", &marker)?;
-        let placed = fs::rename(&dir, &to);
-        if placed.is_err() {
-            let _ = fs::remove_file(&marker);
-        }
-        match placed {
-            Err(error) if is_taken(&error) => Ok(()),
-            placed => placed.at("put into place", &to),
-        }
+        placed
     }
 
     /// Takes the marks from layers that a barrier has put on the disk; the caller flushes the directory.

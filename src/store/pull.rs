@@ -270,6 +270,11 @@ impl Crew<'_> {
                 Turn::Look if self.is_cancelled() => return Err(partial::cancelled(layer.blob)),
                 Turn::Look => continue,
             };
+            // Whoever had it in hand may have finished between our look and our turn.
+            if path.exists() || self.store.layer_record(layer.diff_id)?.is_some() {
+                partial.discard()?;
+                continue;
+            }
             match self.arrive(layer, &job, &partial) {
                 Ok(mut fresh) => {
                     // Before the partial is let go of: whoever waits for it finds the layer.
