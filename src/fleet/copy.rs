@@ -3,7 +3,8 @@
 //! engine itself lays down while it saves or loads (docker: the archive, under its own root) is its own matter.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::progress::Step;
 use crate::engine::{Class, Engine, EngineError, ImageDetail, LayersWanted, LoadedImage, Progress, Result};
@@ -172,14 +173,14 @@ async fn straight(
     progress: Progress,
 ) -> Result<(Vec<LoadedImage>, u64)> {
     let (saved, incoming, judge) = pipe::pipe();
-    let n_bytes = Arc::new(Mutex::new(0));
+    let n_bytes = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: incoming, n_bytes: Arc::clone(&n_bytes), progress };
     let ends = judge.ends();
     let saving = save(source, what.to_owned(), saved, judge);
     let loading = target.images().load(Box::new(counted), Progress::none());
     let (saving, loaded) = futures_util::join!(saving, loading);
     saving.or_else(|error| unless(ends.writer_was_left(), error))?;
-    Ok((loaded?, *n_bytes.lock().unwrap_or_else(PoisonError::into_inner)))
+    Ok((loaded?, n_bytes.load(Ordering::Relaxed)))
 }
 
 /// Saves into the pipe and vouches for the end.
@@ -204,16 +205,15 @@ fn report(progress: &Progress, layer: &str, verb: &'static str) {
 /// Counts what goes by.
 struct Counted {
     inner: PipeReader,
-    n_bytes: Arc<Mutex<u64>>,
+    n_bytes: Arc<AtomicU64>,
     progress: Progress,
 }
 
 impl std::io::Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n_read = self.inner.read(buffer)?;
-        let mut n_bytes = self.n_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        *n_bytes += n_read as u64;
-        let step = Step { part: String::new(), verb: "pushing", done_bytes: *n_bytes, total_bytes: None };
+        let done_bytes = self.n_bytes.fetch_add(n_read as u64, Ordering::Relaxed) + n_read as u64;
+        let step = Step { part: String::new(), verb: "pushing", done_bytes, total_bytes: None };
         self.progress.report(step);
         Ok(n_read)
     }
