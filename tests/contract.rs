@@ -78,6 +78,7 @@ contract! {
     }
     streams {
         attach_before_start_loses_nothing
+        attach_replays_the_log_when_asked
         stdin_reaches_the_process_and_its_end_too
         logs_tail_and_follow
         logs_end_with_the_container

@@ -43,9 +43,26 @@ pub struct Demux {
     /// The frame under way: its channel and how much of it is still to come.
     frame: Option<(Channel, usize)>,
     starts: bool,
+    strays: Strays,
+}
+
+/// What a newline between two frames is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Strays {
+    /// No frame's.
+    #[default]
+    Refused,
+    /// The end of the last frame, once there was one.
+    Taken(Option<Channel>),
 }
 
 impl Demux {
+    /// The same for podman's attach with a replay of the log: its frames leave out the newline that ends each line, and it is sent all the same
+    /// (podman 4.3, `HTTPAttach`). No head begins with that byte, so nothing is misread by it.
+    pub fn with_stray_newlines() -> Self {
+        Self { strays: Strays::Taken(None), ..Self::default() }
+    }
+
     /// Hands every piece in `bytes` to `take`, in order.
     ///
     /// # Errors
@@ -76,7 +93,12 @@ impl Demux {
                 let left = left - piece.len();
                 let starts = std::mem::replace(&mut self.starts, false);
                 self.frame = (left > 0).then_some((channel, left));
+                if let Strays::Taken(last) = &mut self.strays {
+                    *last = Some(channel);
+                }
                 take(Piece { channel, bytes: piece, starts, ends: left == 0 });
+            } else if let Some(newline) = self.stray_newline(&mut bytes) {
+                take(newline);
             } else if !self.take_head(&mut bytes)? {
                 return Ok(());
             }
@@ -86,6 +108,13 @@ impl Demux {
     /// Whether the stream may end here: not inside a frame.
     pub fn is_between_frames(&self) -> bool {
         self.frame.is_none() && self.n_head == 0
+    }
+
+    fn stray_newline<'a>(&self, bytes: &mut &'a [u8]) -> Option<Piece<&'a [u8]>> {
+        let Strays::Taken(Some(channel)) = self.strays else { return None };
+        let (newline, rest) = bytes.split_at_checked(1).filter(|(byte, _)| self.n_head == 0 && byte == b"\n")?;
+        *bytes = rest;
+        Some(Piece { channel, bytes: newline, starts: true, ends: true })
     }
 
     fn take_head(&mut self, bytes: &mut &[u8]) -> Result<bool, BadFrame> {
@@ -172,5 +201,24 @@ mod tests {
         assert!(feed(b"HTTP/1.1 200 OK").is_err());
         assert!(feed(&[1, 0, 1, 0, 0, 0, 0, 0]).is_err());
         assert_eq!(feed(&[3, 0, 0, 0, 0, 0, 0, 0]), Ok(()));
+    }
+
+    #[test]
+    fn newlines_between_frames_are_of_the_frame_before_where_that_is_known_to_happen() {
+        let line = |kind, text: &str| [&head(kind, text.len() as u32)[..], text.as_bytes(), b"\n"].concat();
+        let wire = [line(StreamKind::Stdout, "one"), line(StreamKind::Stderr, "two")].concat();
+        for n in 1..wire.len() {
+            let (mut demux, mut seen) = (Demux::with_stray_newlines(), [Vec::<u8>::new(), Vec::new()]);
+            for piece in wire.chunks(n) {
+                demux
+                    .feed_slice(piece, |piece| {
+                        seen[usize::from(piece.channel != Channel::Stream(StreamKind::Stdout))].extend(piece.bytes);
+                    })
+                    .unwrap();
+            }
+            assert_eq!(seen, [b"one\n".to_vec(), b"two\n".to_vec()]);
+        }
+        assert!(Demux::default().feed_slice(&wire, |_| {}).is_err());
+        assert!(Demux::with_stray_newlines().feed_slice(b"\n\x01\0\0\0\0\0\0\0", |_| {}).is_err(), "no frame before");
     }
 }

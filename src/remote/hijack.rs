@@ -18,6 +18,7 @@ use super::ask::{Ask, Payload};
 use super::dial;
 use super::link::Link;
 use super::logs::is_away;
+use crate::api::compat::Family;
 use crate::api::error;
 use crate::api::from_wire;
 use crate::api::routes::Call;
@@ -93,7 +94,9 @@ pub(super) async fn open(link: &Arc<Link>, ask: Ask, session: Session) -> Result
     };
     let (wire, first) =
         timeout(link.patience(HEAD), opening).await.unwrap_or_else(|_| Err(dial::silent(link.endpoint())))?;
-    Ok(attached(link, wire, first, session))
+    // Asked for once more only where the connection was lost meanwhile.
+    let family = link.peer().await?.family;
+    Ok(attached(link, wire, first, session, family))
 }
 
 async fn head(link: &Link, ask: &Ask) -> Result<Vec<u8>> {
@@ -196,10 +199,13 @@ fn cut(name: &str) -> EngineError {
     EngineError::new(Class::Unavailable, name, format!("the connection to {name} was cut")).with_hint(dial::CUT)
 }
 
-fn attached(link: &Arc<Link>, wire: Wire, first: BytesMut, session: Session) -> Attached {
+fn attached(link: &Arc<Link>, wire: Wire, first: BytesMut, session: Session, family: Family) -> Attached {
     let (read, write) = tokio::io::split(wire);
     let (detached, was_detached) = tokio::sync::watch::channel(false);
-    let demux = (!session.tty).then(Demux::default);
+    let demux = (!session.tty).then(|| match family {
+        Family::Podman => Demux::with_stray_newlines(),
+        _ => Demux::default(),
+    });
     let pending = if first.is_empty() { None } else { Some(first.freeze()) };
     let reader = Reader {
         link: Arc::clone(link),

@@ -6,6 +6,7 @@ mod archive;
 #[path = "../pty/driver.rs"]
 mod driver;
 mod engine;
+mod far;
 mod logs;
 mod measure;
 mod memory;

@@ -27,6 +27,8 @@ const FLOOD: Duration = Duration::from_secs(12);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Threads that make containers.
 const MAKERS: usize = 6;
+/// There and back over the long link.
+const LINK: Duration = Duration::from_millis(200);
 
 /// A program with a screen for docker.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ pub fn screens(bench: &mut Bench, n_containers: usize) {
     let with = format!("screens on dockerd, {n_containers} containers ({N_RUNNING} run)");
     starts(bench, &peers, &with);
     at_rest(bench, &peers, &with, docker);
+    far(bench, &peers, &with);
     empty(bench);
     for (what, words) in
         [("5,000 lines/s", ["--emit", "5000", "600"]), ("100,000 lines in bursts", ["--burst", "100000", "600"])]
@@ -209,15 +212,7 @@ fn at_rest(bench: &mut Bench, peers: &[Peer], with: &str, docker: u32) {
 fn rest_of(bench: &Bench, peer: &Peer, docker: u32, own: f64) -> [f64; 8] {
     let Some(mut tty) = open(bench, peer, "box-0") else { return [f64::NAN; 8] };
     tty.pump(Duration::from_secs(3));
-    let before = tty.n_bytes();
-    let mut times = Vec::new();
-    for index in 0..N_KEYS {
-        tty.write(if index < N_KEYS / 2 { "j" } else { "k" });
-        let changed = tty.wait_change_within(PATIENCE, |screen| screen.contents_formatted());
-        times.extend(changed.map(ms));
-        tty.pump(Duration::from_millis(120));
-    }
-    let per_key = (tty.n_bytes() - before) as f64 / N_KEYS as f64;
+    let (times, per_key) = keys(&mut tty);
     tty.pump(Duration::from_secs(2));
     let (bytes, wakes) = (tty.n_bytes(), wake_ups(tty.pid()));
     let mut cpu = f64::NAN;
@@ -233,6 +228,46 @@ fn rest_of(bench: &Bench, peer: &Peer, docker: u32, own: f64) -> [f64; 8] {
         (tty.n_bytes() - bytes) as f64 / seconds,
         memory_mib(tty.pid(), Kind::Rss),
     ]
+}
+
+/// The same keys where the daemon is a long way off: what is known already must be there at once.
+fn far(bench: &mut Bench, peers: &[Peer], with: &str) {
+    let (near, daemon) = (bench.path("far.sock"), bench.path("docker.sock"));
+    if !near.exists() {
+        super::far::link(&near, &daemon, LINK / 2);
+    }
+    let (near, daemon) = (near.display().to_string(), daemon.display().to_string());
+    let mut told = Vec::new();
+    for peer in peers {
+        let words = peer.words.iter().map(|word| word.replace(&daemon, &near)).collect();
+        let start = Instant::now();
+        let Some(mut tty) = open(bench, &Peer { words, ..peer.clone() }, "box-0") else {
+            told.push([f64::NAN; 3]);
+            continue;
+        };
+        let first = ms(start.elapsed());
+        tty.pump(Duration::from_secs(4));
+        let (times, _) = keys(&mut tty);
+        told.push([first, percentile(times.iter().copied(), 0.5), percentile(times.iter().copied(), 0.95)]);
+    }
+    let rows = ["start to the first useful frame", "cursor key to screen, p50", "cursor key to screen, p95"];
+    for (at, row) in rows.iter().enumerate() {
+        let lines: Vec<Line> = peers.iter().zip(&told).map(|(peer, told)| Line::new(peer.name, told[at])).collect();
+        bench.table.row(&format!("{with}, {} ms away: {row}", LINK.as_millis()), "ms", &lines);
+    }
+}
+
+/// Cursor keys: the time of each to the screen, and the bytes for one.
+fn keys(tty: &mut Tty) -> (Vec<f64>, f64) {
+    let before = tty.n_bytes();
+    let mut times = Vec::new();
+    for index in 0..N_KEYS {
+        tty.write(if index < N_KEYS / 2 { "j" } else { "k" });
+        let changed = tty.wait_change_within(PATIENCE, |screen| screen.contents_formatted());
+        times.extend(changed.map(ms));
+        tty.pump(Duration::from_millis(120));
+    }
+    (times, (tty.n_bytes() - before) as f64 / N_KEYS as f64)
 }
 
 /// Percent of one CPU that the daemon itself used during `work`.

@@ -41,6 +41,21 @@ pub(crate) async fn attach_before_start_loses_nothing(w: Arc<World>) {
     w.remove(&id).await;
 }
 
+pub(crate) async fn attach_replays_the_log_when_asked(w: Arc<World>) {
+    let id = w.run("one", &w.sh("echo one; echo two; sleep 1000")).await;
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while w.log(&id, &LogsQuery::default()).await != "one\ntwo\n" {
+        assert!(tokio::time::Instant::now() < end, "its lines do not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let options = AttachOptions { replay_logs: true, ..both() };
+    let mut attached = w.engine.containers().attach(&id, &options).await.unwrap();
+    w.engine.containers().kill(&id, "KILL").await.unwrap();
+    let (out, _) = tokio::time::timeout(PATIENCE, read_all(&mut attached)).await.expect("it ends");
+    assert_eq!(out, "one\ntwo\n");
+    w.remove(&id).await;
+}
+
 pub(crate) async fn stdin_reaches_the_process_and_its_end_too(w: Arc<World>) {
     let spec = ContainerSpec { open_stdin: true, stdin_once: true, ..w.spec(&["cat"]) };
     let id = w.create("one", &spec).await;
