@@ -1,11 +1,14 @@
 //! The connection against a scripted server: deadlines, cuts, certificates, proxies, upgrades.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use hyper::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::server::StoresServerSessions;
 
 use super::script::{Answer, Authority, Issued, Server};
 use super::tls::{ClientCertificate, HostAuthorities};
@@ -201,6 +204,53 @@ async fn client_certificates_are_shown_and_asked_for() {
     assert_eq!(error.to_string(), "client certificate client.cert: its key holds no private key");
     let nothing = TlsOptions { authorities: vec![("x/ca.crt".to_owned(), Vec::new())], ..options() };
     assert_eq!(Tls::new(&nothing).err().unwrap().to_string(), "authority x/ca.crt: it holds no certificate");
+}
+
+/// Counts the sessions that clients come back with.
+#[derive(Debug, Default)]
+struct Resumed(AtomicUsize);
+
+impl StoresServerSessions for Resumed {
+    fn put(&self, _: Vec<u8>, _: Vec<u8>) -> bool {
+        true
+    }
+
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        self.take(&[])
+    }
+
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn sessions_with_a_client_certificate_are_not_resumed() {
+    let authority = Authority::new();
+    let (resumed, issued) = (Arc::new(Resumed::default()), authority.issue(&["127.0.0.1"], |_| {}));
+    let mut config = issued.server_for_clients_of(&authority);
+    config.session_storage = resumed.clone();
+    let server = Server::start_tls(config, |_| Answer::new(200, "in")).await;
+    let us = authority.issue(&["me"], |_| {});
+    let client = ClientCertificate {
+        chain: us.chain_pem.into_bytes(),
+        key: us.key_pem.into_bytes(),
+        origin: "client.cert".to_owned(),
+    };
+    let trusting = TlsOptions { authorities: vec![("ca.crt".to_owned(), authority.pem().into_bytes())], ..options() };
+    let known = TlsOptions { client: Some(client), ..trusting };
+    let pool = pool_with(&known);
+    for _ in 0..2 {
+        // A pool of its own makes a connection of its own; what is known of sessions they share.
+        let fresh = Pool::new(pool.dialer().clone());
+        assert_eq!(text(fresh.request(&tls(&server), get("/"), PATIENT).await).await, "in");
+    }
+    assert_eq!(resumed.0.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -108,7 +108,11 @@ fn with_client(builder: Builder, client: &ClientCertificate) -> Result<ClientCon
     let chain = certificates(&client.chain).map_err(|why| wrong(why.to_owned()))?;
     let key =
         PrivateKeyDer::from_pem_slice(&client.key).map_err(|_| wrong("its key holds no private key".to_owned()))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| wrong(error.to_string()))
+    let mut config = builder.with_client_auth_cert(chain, key).map_err(|error| wrong(error.to_string()))?;
+    // OpenSSL's servers that ask for certificates and set no session id context (socat is one) answer a resumed session with an alert
+    // (SSL_CTX_set_session_id_context(3)); docker's own client keeps no sessions either.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {

@@ -134,8 +134,7 @@ impl App {
 
     /// The last painted frame has been given to the terminal.
     pub fn painted(&mut self) {
-        let now = self.model.tick;
-        let wall = self.model.now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+        let (now, wall) = (self.model.tick, self.model.now_ns());
         if let Some(logs) = &mut self.model.detail.logs {
             logs.painted(now, wall);
         }

@@ -395,6 +395,11 @@ impl Model {
         }
     }
 
+    /// The time of day, Unix time in nanoseconds.
+    pub fn now_ns(&self) -> i64 {
+        self.now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+    }
+
     /// How long the data on screen has not been fresh; `None` while the engine answers.
     pub fn stale_for(&self) -> Option<Duration> {
         match &self.link {

@@ -20,7 +20,10 @@ const LAST_RETRY: Duration = Duration::from_secs(1);
 /// A silent engine is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const FIRST_PING: Duration = Duration::from_millis(500);
-const PING_TIME: Duration = Duration::from_secs(3);
+const PING_TIME: Duration = Duration::from_secs(5);
+/// Until events come: a login behind jump hosts takes seconds, and given up too soon it would only begin again. An engine's own deadlines are
+/// shorter.
+const OPEN_TIME: Duration = Duration::from_secs(90);
 /// Samples are taken this often; one that takes longer is left out of its round.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Rounds over which rows are spread that have to be asked for one by one.
@@ -44,7 +47,7 @@ pub(super) async fn follow_events(engine: Arc<dyn Engine>, out: Outbox, hurry: A
 /// Subscribes and passes events on until the stream ends; returns why.
 async fn listen(engine: &dyn Engine, out: &Outbox, attempt: &mut u32) -> EngineError {
     let lost = |what: &str| EngineError::new(Class::Unavailable, "", what.to_owned());
-    let mut events = match timeout(PING_TIME, engine.system().events(&EventsQuery::default())).await {
+    let mut events = match timeout(OPEN_TIME, engine.system().events(&EventsQuery::default())).await {
         Ok(Ok(events)) => events,
         Ok(Err(e)) => return e,
         Err(_) => return lost("the engine does not answer"),

@@ -55,7 +55,7 @@ pub struct Meter {
     pub lost: u64,
     /// Lines no longer in memory but in the engine's log file.
     pub on_disk: u64,
-    /// From the reading of the newest line shown to its frame; `None` before the first.
+    /// From the reading of the newest line shown to its frame; `None` before the first that came while it was waited for.
     pub lag: Option<Duration>,
     /// Lines that came since the view was frozen.
     pub new: u64,
@@ -76,10 +76,10 @@ impl Counters {
         self.taken.add(n, now);
     }
 
-    /// `n` lines were on screen for the first time, the newest of them `lag` after it was read.
-    pub(super) fn showed(&mut self, n: u64, lag: Duration, now: Instant) {
+    /// `n` lines were on screen for the first time, the newest of them `lag` after it was read; `None` for one that was there before.
+    pub(super) fn showed(&mut self, n: u64, lag: Option<Duration>, now: Instant) {
         self.shown.add(n, now);
-        self.lag_worst = Some(self.lag_worst.map_or(lag, |worst| worst.max(lag)));
+        self.lag_worst = self.lag_worst.max(lag);
     }
 
     /// Brings the rates up to date, at most four times a second: numbers that flicker cannot be read. True when they changed.
@@ -125,9 +125,9 @@ mod tests {
     fn numbers_hold_still_between_slots() {
         let start = Instant::now();
         let mut counters = Counters::default();
-        counters.showed(1, Duration::from_millis(7), start);
+        counters.showed(1, Some(Duration::from_millis(7)), start);
         assert!(counters.settle(start));
-        counters.showed(1, Duration::from_millis(9), start);
+        counters.showed(1, Some(Duration::from_millis(9)), start);
         assert!(!counters.settle(start + Duration::from_millis(100)));
         assert_eq!(counters.meter.lag, Some(Duration::from_millis(7)));
     }

@@ -52,6 +52,8 @@ pub struct LogsOptions {
     pub wrap: Wrap,
     /// For the time column.
     pub zone: TimeZone,
+    /// When the view was opened, Unix time in nanoseconds: older lines are history, which is behind nothing.
+    pub opened_ns: i64,
 }
 
 impl Default for LogsOptions {
@@ -63,6 +65,7 @@ impl Default for LogsOptions {
             times: TimeMode::default(),
             wrap: Wrap::No,
             zone: TimeZone::UTC,
+            opened_ns: i64::MIN,
         }
     }
 }
@@ -133,8 +136,17 @@ pub struct LogsModel {
     pub(super) screen: RefCell<Screen>,
     revision: u64,
     shown_through: Seq,
+    /// Lines from then on came while they were waited for; `None` until the next frame, whose time it is.
+    live_from_ns: Option<i64>,
     /// The last tick left something to do.
     has_work: bool,
+}
+
+/// From the reading of a line to its frame. Podman tells whole seconds: what cannot be known is not counted.
+fn lag(time_ns: i64, wall_ns: i64) -> Duration {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let unknown_ns = if time_ns % SECOND_NS == 0 { SECOND_NS - 1 } else { 0 };
+    Duration::from_nanos(u64::try_from(wall_ns - time_ns - unknown_ns).unwrap_or(0))
 }
 
 impl LogsModel {
@@ -169,6 +181,7 @@ impl LogsModel {
             screen: RefCell::default(),
             revision: 0,
             shown_through: first,
+            live_from_ns: Some(options.opened_ns),
             has_work: false,
             options,
         };
@@ -340,8 +353,8 @@ impl LogsModel {
         if let Some(meta) = self.store.meta(through - 1)
             && self.follow
         {
-            let lag_ns = u64::try_from(wall_ns - meta.time_ns).unwrap_or(0);
-            self.counters.showed(n, Duration::from_nanos(lag_ns), now);
+            let is_live = meta.time_ns >= *self.live_from_ns.get_or_insert(wall_ns);
+            self.counters.showed(n, is_live.then(|| lag(meta.time_ns, wall_ns)), now);
         }
     }
 
@@ -427,6 +440,7 @@ impl LogsModel {
 
     fn go_live(&mut self) -> Vec<LogsCommand> {
         self.follow = true;
+        self.live_from_ns = None;
         self.counters.meter.new = 0;
         self.going_to_ns = None;
         if self.detached {

@@ -265,6 +265,7 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
             let options = LogsOptions {
                 budget_bytes: model.settings.log_budget_bytes,
                 zone: super::super::zone::local().clone(),
+                opened_ns: model.now_ns(),
                 ..LogsOptions::default()
             };
             let (logs, commands) = LogsModel::open(sources, options);

@@ -401,6 +401,23 @@ fn lag_is_from_reading_to_the_frame() {
     assert_eq!(model.meter().shown_per_s, 1);
 }
 
+#[test]
+fn history_is_behind_nothing() {
+    let mut model = opened(LogsOptions { opened_ns: 2_000, ..LogsOptions::default() });
+    let mut now = Instant::now();
+    let mut lag_of = |time_ns, wall_ns| {
+        feed(&mut model, &["a"], time_ns);
+        rows(&model, 20, 5);
+        model.painted(now, wall_ns);
+        now += Duration::from_secs(1);
+        model.tick(now, SLICE);
+        model.meter().lag
+    };
+    assert_eq!(lag_of(1_000, 9_000_000_000), None);
+    // Whole seconds are a podman's: it may be from the end of its second.
+    assert_eq!(lag_of(9_000_000_000, 10_500_000_000), Some(Duration::from_nanos(500_000_001)));
+}
+
 fn any_action() -> impl Strategy<Value = LogsAction> {
     use LogsAction::*;
     prop::sample::select(vec![

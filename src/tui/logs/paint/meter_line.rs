@@ -50,7 +50,7 @@ impl LogsModel {
         }
         let lost = if meter.lost > 0 { theme.error } else { theme.dim };
         parts.push(Span::styled(format!("lost {}", units::count(meter.lost)), lost));
-        if let (Some(lag), true) = (meter.lag, self.is_following()) {
+        if let (Some(lag), true) = (meter.lag, self.is_following() && !self.has_ended()) {
             let style = if lag > Duration::from_millis(500) { theme.warn } else { theme.dim };
             parts.push(Span::styled(format!("lag {}", units::span(lag)), style));
         }
@@ -79,7 +79,6 @@ impl LogsModel {
             parts.push(Span::styled(format!("{sign}{shown}{}", self.count_text()), theme.accent));
         }
         let lost_link = self.sources.iter().any(|state| matches!(state.link, Link::Lost(_)));
-        let has_ended = self.sources.iter().all(|state| state.link == Link::Ended);
         let meter = self.meter();
         parts.push(if lost_link {
             Span::styled("LINK LOST", theme.error)
@@ -87,12 +86,16 @@ impl LogsModel {
             Span::styled(format!("+{} new", units::count(meter.new)), theme.warn)
         } else if !self.is_following() {
             Span::styled("HELD", theme.warn)
-        } else if has_ended {
+        } else if self.has_ended() {
             Span::styled("ENDED", theme.stopped)
         } else {
             Span::styled("FOLLOW", theme.ok)
         });
         parts
+    }
+
+    fn has_ended(&self) -> bool {
+        self.sources.iter().all(|state| state.link == Link::Ended)
     }
 
     fn count_text(&self) -> String {
