@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::proxy::Proxy;
 use super::secured::Secured;
-use super::{HttpError, Proxies, Target, Tls, TlsOptions};
+use super::{HttpError, Proxies, Target, Tls};
 
 /// Bytes both ways.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -22,7 +22,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// How to dial.
 #[derive(Clone)]
 pub struct Dialer {
-    pub tls: Tls,
+    /// `None` where nothing is dialled that needs it: to read whom to trust takes longer than to dial.
+    pub tls: Option<Tls>,
     pub proxies: Proxies,
     /// For resolving, connecting, the tunnel and the handshake together.
     pub deadline: Duration,
@@ -39,13 +40,9 @@ pub struct Dialed {
 const MAX_TUNNEL_ANSWER: usize = 16 << 10;
 
 impl Dialer {
-    /// The host's authorities, no proxies, 30 seconds.
-    ///
-    /// # Errors
-    /// [`HttpError::Setting`] when TLS cannot be set up.
-    pub fn direct() -> Result<Self, HttpError> {
-        let tls = Tls::new(&TlsOptions::default())?;
-        Ok(Self { tls, proxies: Proxies::default(), deadline: Duration::from_secs(30) })
+    /// Without TLS and proxies, for 30 seconds.
+    pub fn plain() -> Self {
+        Self { tls: None, proxies: Proxies::default(), deadline: Duration::from_secs(30) }
     }
 
     /// Dials one target.
@@ -114,7 +111,8 @@ impl Dialer {
     ) -> Result<Box<dyn Duplex>, HttpError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| HttpError::Address { text: host.to_owned(), why: "not a host name" })?;
-        match TlsConnector::from(self.tls.config.clone()).connect(name, stream).await {
+        let tls = self.tls.as_ref().ok_or_else(|| HttpError::Setting(format!("{target}: TLS is not set up")))?;
+        match TlsConnector::from(tls.config.clone()).connect(name, stream).await {
             Ok(stream) => Ok(Box::new(Secured(stream))),
             Err(error) => {
                 let peer = target.to_string();

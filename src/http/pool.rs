@@ -59,6 +59,12 @@ impl Pool {
         &self.shared.dialer
     }
 
+    /// Whether a kept connection is at hand, as far as can be known without asking.
+    pub fn has_idle(&self, target: &Target) -> bool {
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.get(target).is_some_and(|kept| kept.iter().any(|(_, since)| since.elapsed() < MAX_IDLE_AGE))
+    }
+
     /// Sends a request (its URI a path with its query) and returns once the head of the answer is there. The connection comes back by itself
     /// when the body has been read to its end.
     ///

@@ -36,7 +36,7 @@ fn options() -> TlsOptions {
 
 fn pool_with(options: &TlsOptions) -> Pool {
     let proxies = Proxies::default();
-    Pool::new(Dialer { tls: Tls::new(options).unwrap(), proxies, deadline: Duration::from_secs(60) })
+    Pool::new(Dialer { tls: Some(Tls::new(options).unwrap()), proxies, deadline: Duration::from_secs(60) })
 }
 
 fn pool() -> Pool {
@@ -269,7 +269,7 @@ async fn proxies_forward_plain_requests_and_open_tunnels() {
     .await;
     let url = format!("http://me:secret@127.0.0.1:{}", proxy.port);
     let proxies = Proxies::new(Some(&url), Some(&url), "").unwrap();
-    let dialer = Dialer { tls: Tls::new(&options()).unwrap(), proxies, deadline: Duration::from_secs(60) };
+    let dialer = Dialer { tls: Some(Tls::new(&options()).unwrap()), proxies, deadline: Duration::from_secs(60) };
     let pool = Pool::new(dialer);
     let far = Target::Tcp { host: "far.example".to_owned(), port: 80 };
     assert_eq!(text(pool.request(&far, get("/a?b"), PATIENT).await).await, "http://far.example/a?b");

@@ -202,7 +202,7 @@ impl Hosts {
             read_certs(&dir.join(name), &mut options)?;
         }
         let tls = Tls::new(&options).map_err(|error| RegistryError::network(name, error))?;
-        let pool = Pool::new(Dialer { tls, proxies: self.proxies.clone(), deadline: CONNECT_DEADLINE });
+        let pool = Pool::new(Dialer { tls: Some(tls), proxies: self.proxies.clone(), deadline: CONNECT_DEADLINE });
         Ok(lock(&self.pools).entry(name.to_owned()).or_insert(pool).clone())
     }
 }

@@ -24,13 +24,12 @@ const CONNECT_SSH: Duration = Duration::from_secs(30);
 /// The dialer and the target of an endpoint. Reads certificates; no connection is made.
 pub(super) fn route(endpoint: &Endpoint) -> Result<(Dialer, Target)> {
     let failed = |error: HttpError| explain(endpoint, error);
-    let mut dialer = Dialer::direct().map_err(failed)?;
-    dialer.deadline = CONNECT;
+    let mut dialer = Dialer { deadline: CONNECT, ..Dialer::plain() };
     let target = match endpoint {
         Endpoint::Unix(path) => Target::Unix(path.clone()),
         Endpoint::Tcp { host, port, tls: None } => Target::Tcp { host: host.clone(), port: *port },
         Endpoint::Tcp { host, port, tls: Some(files) } => {
-            dialer.tls = Tls::new(&tls(endpoint, files)?).map_err(failed)?;
+            dialer.tls = Some(Tls::new(&tls(endpoint, files)?).map_err(failed)?);
             Target::Tls { host: host.clone(), port: *port }
         }
         Endpoint::Ssh { user, host, port, socket } => {

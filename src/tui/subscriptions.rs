@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::ready;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
@@ -28,6 +28,8 @@ const OPEN_TIME: Duration = Duration::from_secs(90);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Rounds over which rows are spread that have to be asked for one by one.
 const SPREAD: usize = 3;
+/// Of these, so many are asked for at once: each takes a connection, and behind ssh a process here and one there.
+const SIDE_BY_SIDE: usize = 4;
 const SAMPLE_TIME: Duration = Duration::from_secs(3);
 
 /// Keeps an event stream open. A lost one is told, and opened again with a growing wait.
@@ -122,7 +124,8 @@ pub(super) async fn sample_stats(engine: Arc<dyn Engine>, out: Outbox, mut watch
             None => {
                 let due = due(&watched, round, &known);
                 known = watched.ids.into_iter().collect();
-                join_all(due.into_iter().map(|id| sample(&*engine, id))).await.into_iter().flatten().collect()
+                let asked = stream::iter(due).map(|id| sample(&*engine, id)).buffer_unordered(SIDE_BY_SIDE);
+                asked.filter_map(ready).collect().await
             }
         };
         if !samples.is_empty() && !out.send(Msg::Samples(samples)).await {

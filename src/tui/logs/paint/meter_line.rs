@@ -52,7 +52,9 @@ impl LogsModel {
         parts.push(Span::styled(format!("lost {}", units::count(meter.lost)), lost));
         if let (Some(lag), true) = (meter.lag, self.is_following() && !self.has_ended()) {
             let style = if lag > Duration::from_millis(500) { theme.warn } else { theme.dim };
-            parts.push(Span::styled(format!("lag {}", units::span(lag)), style));
+            // None at all is what whole seconds come to.
+            let shown = if lag.is_zero() { "<1s".to_owned() } else { units::span(lag) };
+            parts.push(Span::styled(format!("lag {shown}"), style));
         }
         parts
     }
