@@ -22,6 +22,8 @@ mod lifecycle;
 mod lists;
 #[path = "contract/peers.rs"]
 mod peers;
+#[path = "contract/sink.rs"]
+mod sink;
 #[path = "contract/streams.rs"]
 mod streams;
 #[path = "contract/things.rs"]
