@@ -52,6 +52,8 @@ pub struct LogsOptions {
     pub wrap: Wrap,
     /// For the time column.
     pub zone: TimeZone,
+    /// Subscriptions are counted from here, beyond every number of another view: what is on its way to that one is none of this one's lines.
+    pub generation: u64,
 }
 
 impl Default for LogsOptions {
@@ -63,6 +65,7 @@ impl Default for LogsOptions {
             times: TimeMode::default(),
             wrap: Wrap::No,
             zone: TimeZone::UTC,
+            generation: 0,
         }
     }
 }
@@ -145,7 +148,7 @@ impl LogsModel {
         let first = store.range().start;
         let mut model = Self {
             sources: sources.into_iter().map(state).collect(),
-            generation: 0,
+            generation: options.generation,
             store,
             follow: true,
             cursor: first,
