@@ -2,8 +2,10 @@
 //! commands, but for the name and for "Error response from daemon" (there is no daemon).
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+#[path = "contract/sink.rs"]
+mod sink;
+
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -13,26 +15,7 @@ use orlop::config::{LineOutput, LineRunner};
 use orlop::engine::fake::{EPOCH_S, Fake};
 use orlop::engine::spec::ContainerSpec;
 use orlop::engine::{Access, Class, Engine, EngineError, HostEntry, Hosts, Images};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
+use sink::Sink;
 
 /// What a command did.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,9 +76,13 @@ fn run_among(fake: &Fake, hosts: Option<Arc<dyn Hosts>>, argv: &[&str], stdin: &
             let engine = Arc::new(fake.clone());
             let ended = runtime()
                 .block_on(async { tokio::time::timeout(limit, cli::run_among(verb, engine, hosts, io)).await });
-            Ran { code: ended.expect("ends in time"), out: out.text(), err: err.text() }
+            Ran { code: ended.expect("ends in time"), out: text(&out), err: text(&err) }
         }
     }
+}
+
+fn text(sink: &Sink) -> String {
+    String::from_utf8_lossy(&sink.take()).into_owned()
 }
 
 fn run(fake: &Fake, line: &str) -> Ran {

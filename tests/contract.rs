@@ -1,5 +1,6 @@
 //! What every engine promises, checked through the traits alone: the same cases on the scripted fake, on the embedded engine (which needs
-//! root, namespaces and cgroups, and says so when it has not got them), and on remote daemons: a real dockerd and a real podman. A case knows no implementation; `World` hides how one is made.
+//! root, namespaces and cgroups, and says so when it has not got them), and on remote daemons: a real dockerd and a real podman, by socket, TLS and
+//! ssh. A case knows no implementation; `World` hides how one is made.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[allow(dead_code)] // another test program uses the rest
@@ -22,6 +23,11 @@ mod lifecycle;
 mod lists;
 #[path = "contract/peers.rs"]
 mod peers;
+#[path = "contract/sink.rs"]
+mod sink;
+#[allow(dead_code)] // another test program uses the rest
+#[path = "remote/sshd.rs"]
+mod sshd;
 #[path = "contract/streams.rs"]
 mod streams;
 #[path = "contract/things.rs"]

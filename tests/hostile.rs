@@ -18,6 +18,8 @@ mod house;
 mod names;
 #[path = "hostile/shapes.rs"]
 mod shapes;
+#[path = "contract/sink.rs"]
+mod sink;
 #[path = "hostile/streams.rs"]
 mod streams;
 #[path = "hostile/versions.rs"]

@@ -1,5 +1,5 @@
 //! The remote engine over real links to real daemons: TCP, TLS, ssh, and lines that cut, stall and delay. The contract suite says that the verbs
-//! are right; here it is the way to the daemon that is tried, and what is said when there is none.
+//! are right; here it is the way to the daemon that is tried, what is said when there is none, and the screen over a bad one.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, unreachable_pub)] // a program of the test house
 
 #[path = "remote/certificates.rs"]
@@ -8,8 +8,12 @@ mod certificates;
 mod cuts;
 #[path = "remote/daemons.rs"]
 mod daemons;
+#[path = "pty/driver.rs"]
+mod driver;
 #[path = "remote/line.rs"]
 mod line;
+#[path = "remote/screen.rs"]
+mod screen;
 #[path = "remote/ssh.rs"]
 mod ssh;
 #[path = "remote/sshd.rs"]

@@ -8,8 +8,10 @@ use std::time::Duration;
 use orlop::engine::fake::Fake;
 use orlop::engine::{Access, Class, Engine, EngineError, HostColor, HostEntry, Hosts};
 use orlop::tui::TuiOptions;
+use orlop::tui::app::App;
 use orlop::tui::headless::Headless;
-use orlop::tui::msg::Command;
+use orlop::tui::input::Parser;
+use orlop::tui::msg::{Command, Msg};
 use orlop::tui::screen::{Charset, Depth};
 use orlop::tui::terminal::Abilities;
 
@@ -831,4 +833,64 @@ async fn an_image_is_copied_to_another_host() {
     person.write("nowhere").await;
     person.press("Enter").await;
     person.screen.wait_for("no host is called nowhere").await;
+}
+
+/// What was on its way to the log of one container while the cursor went to another is nobody's line there.
+#[tokio::test]
+async fn a_late_line_is_not_shown_in_another_containers_log() {
+    let mut app = App::start(&options(&Fake::scripted()));
+    app.take(Msg::Resize(120, 40));
+    until(&mut app, |app, msg| {
+        msg.into_iter().for_each(|msg| app.take(msg));
+        app.model.containers.selected().is_some()
+    })
+    .await;
+    type_at(&mut app, b"g/db\r");
+    type_at(&mut app, b"l");
+    let mut late = None;
+    until(&mut app, |app, msg| {
+        match msg {
+            Some(Msg::Logs(batch)) if !batch.chunks.is_empty() => late = Some(batch),
+            Some(msg) => app.take(msg),
+            None => {}
+        }
+        late.is_some()
+    })
+    .await;
+    let of = |app: &App| -> Vec<String> {
+        app.model.detail.logs.iter().flat_map(|logs| logs.sources().map(|source| source.label.clone())).collect()
+    };
+    assert_eq!(of(&app), ["db"]);
+    type_at(&mut app, b"1/\x15web-1\r");
+    until(&mut app, |app, msg| {
+        msg.into_iter().filter(|msg| !matches!(msg, Msg::Logs(_))).for_each(|msg| app.take(msg));
+        of(app) == ["web-1"]
+    })
+    .await;
+    app.take(Msg::Logs(late.unwrap()));
+    assert_eq!(app.model.detail.logs.unwrap().n_lines(), 0);
+}
+
+fn type_at(app: &mut App, bytes: &[u8]) {
+    let (mut parser, mut inputs) = (Parser::default(), Vec::new());
+    parser.feed(bytes, &mut inputs);
+    parser.flush(&mut inputs);
+    for input in inputs {
+        app.input(input);
+        app.settle();
+    }
+}
+
+/// Gives one message after the other to `step` until that says it is enough, and lets time pass where there is none.
+async fn until(app: &mut App, mut step: impl FnMut(&mut App, Option<Msg>) -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let msg = tokio::time::timeout(Duration::from_millis(20), app.next()).await.ok().flatten();
+        let is_enough = step(app, msg);
+        app.settle();
+        if is_enough {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "it does not come so far");
+    }
 }

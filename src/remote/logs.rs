@@ -23,6 +23,8 @@ use crate::engine::{BoxStream, Class, EngineError, LogChunk, LogStream, LogsQuer
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// A stream that stood for so long without a line was a stream: the container is silent, and something on the way closes what is silent.
+const STOOD: Duration = Duration::from_secs(5);
 /// Asked for once more before the last line's time: whether `since` includes its own moment, and how finely it is read, is each daemon's own. What
 /// comes too early is left out by its time.
 pub(super) const RESUME_MARGIN_NS: i64 = 1_000;
@@ -44,6 +46,8 @@ pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &LogsQuery, tty: bo
         body: Box::pin(stream::empty()),
         resume: Resume::default(),
         wait: FIRST_RETRY,
+        opened: Instant::now(),
+        in_vain: None,
         is_over: false,
     };
     tail.body = tail.ask(None).await?;
@@ -60,7 +64,20 @@ struct Tail {
     resume: Resume,
     /// Before the next try.
     wait: Duration,
+    /// When the daemon let us in the last time.
+    opened: Instant,
+    /// Since when each stream has ended at once and without a line, in one run of the container, of a daemon that answers.
+    in_vain: Option<(Instant, Option<SystemTime>)>,
     is_over: bool,
+}
+
+/// Whether a closed log has more to come.
+enum Left {
+    /// In the run of the container that was begun then.
+    More(Option<SystemTime>),
+    /// From the container's next run, or from a daemon that is away.
+    Later,
+    Nothing,
 }
 
 impl Tail {
@@ -95,13 +112,14 @@ impl Tail {
             let step = match self.body.next().await {
                 Some(Ok(bytes)) => self.took(bytes),
                 None => self.ended().await,
-                Some(Err(error)) if self.query.follow && is_away(&error) => self.again(error).await,
+                Some(Err(error)) if self.query.follow && is_away(&error) => self.cut(error).await,
                 Some(Err(error)) => Err(error),
             };
             match step {
                 Ok(chunk) if chunk.entries.is_empty() => {}
                 Ok(chunk) => {
                     self.wait = FIRST_RETRY;
+                    self.in_vain = None;
                     return Some(Ok(chunk));
                 }
                 Err(error) => {
@@ -136,10 +154,15 @@ impl Tail {
         if let Some(said) = self.lines.complaint() {
             return Err(self.complained(said));
         }
-        if self.query.follow && self.query.until.is_none() && self.goes_on().await? {
-            let closed = format!("{} closed the log of {}", self.link.name(), self.ctr);
-            // Half a line that has come will come again as a whole.
-            return self.again(EngineError::new(Class::Unavailable, &self.ctr, closed).with_hint(CUT)).await;
+        let left = if self.query.follow && self.query.until.is_none() { self.left().await? } else { Left::Nothing };
+        match left {
+            Left::More(run) if self.is_hopeless(run) => return Err(self.ended_each_time()),
+            Left::More(_) => return self.again(self.closed()).await,
+            Left::Later => {
+                self.in_vain = None;
+                return self.again(self.closed()).await;
+            }
+            Left::Nothing => {}
         }
         if !self.lines.is_between_frames() {
             let message = format!("{} ended the log of {} in the middle", self.link.name(), self.ctr);
@@ -150,17 +173,48 @@ impl Tail {
         Ok(self.unseen(rest))
     }
 
-    async fn goes_on(&mut self) -> Result<bool> {
+    /// Half a line that has come will come again as a whole.
+    fn closed(&self) -> EngineError {
+        let closed = format!("{} closed the log of {}", self.link.name(), self.ctr);
+        EngineError::new(Class::Unavailable, &self.ctr, closed).with_hint(CUT)
+    }
+
+    async fn left(&mut self) -> Result<Left> {
         match self.link.json(Ask::about(Call::ContainerInspect, &self.ctr)).await {
             Ok(doc) => {
-                let status = from_wire::container::detail(&doc, None).state.status;
-                Ok(matches!(status, Status::Running | Status::Paused | Status::Restarting))
+                let state = from_wire::container::detail(&doc, None).state;
+                Ok(match state.status {
+                    Status::Running | Status::Paused => Left::More(state.started_at),
+                    Status::Restarting => Left::Later,
+                    _ => Left::Nothing,
+                })
             }
-            Err(error) if error.class == Class::NotFound => Ok(false),
+            Err(error) if error.class == Class::NotFound => Ok(Left::Nothing),
             // The daemon went away together with its streams: the container may live.
-            Err(error) if is_away(&error) => Ok(true),
+            Err(error) if is_away(&error) => Ok(Left::Later),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the streams of this run's log have ended at once for too long.
+    fn is_hopeless(&mut self, run: Option<SystemTime>) -> bool {
+        if self.opened.elapsed() >= STOOD || self.in_vain.is_some_and(|(_, known)| known != run) {
+            self.in_vain = None;
+        }
+        self.in_vain.get_or_insert((Instant::now(), run)).0.elapsed() >= self.link.patience(GIVE_UP)
+    }
+
+    fn ended_each_time(&self) -> EngineError {
+        let (name, ctr) = (self.link.name(), &self.ctr);
+        let message = format!("{name} ends the log of {ctr} at once, each time it is followed");
+        EngineError::new(Class::Internal, ctr, message)
+            .with_hint("the daemon's own log may say why; the log may still be read without following it")
+    }
+
+    /// Whether the container still runs is for the daemon to say once it is asked again.
+    async fn cut(&mut self, error: EngineError) -> Result<LogChunk> {
+        let run = self.in_vain.and_then(|(_, run)| run);
+        if self.is_hopeless(run) { Err(self.ended_each_time()) } else { self.again(error).await }
     }
 
     /// Tries to take it up again; gives the first error when that fails for too long. A daemon that closes at once each time is not stormed.
@@ -172,7 +226,7 @@ impl Tail {
             self.wait = (self.wait * 2).min(LAST_RETRY);
             match self.reopen().await {
                 Ok(()) => return Ok(LogChunk::default()),
-                Err(error) if is_away(&error) && Instant::now() < end => {}
+                Err(error) if is_away(&error) && Instant::now() < end => self.in_vain = None,
                 Err(error) if is_away(&error) => return Err(first),
                 Err(error) => return Err(error),
             }
@@ -181,6 +235,7 @@ impl Tail {
 
     async fn reopen(&mut self) -> Result<()> {
         self.body = self.ask(self.resume.since_ns()).await?;
+        self.opened = Instant::now();
         self.lines = LogLines::new(self.framing);
         self.resume.asked_again();
         Ok(())

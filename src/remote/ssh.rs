@@ -1,17 +1,18 @@
 //! A daemon behind ssh. Called by `dial`, once for each connection. The user's own ssh does the work, so that its configuration, agent, jump
-//! hosts and known hosts hold; connections share one login (ControlMaster).
+//! hosts and known hosts hold; connections share logins (ControlMaster).
 //!
 //! ```text
-//! ssh host docker system dial-stdio     each connection a channel of the shared login; what docker's own clients do
+//! ssh host docker system dial-stdio     each connection a channel of a shared login; what docker's own clients do
 //!   | no docker program there
 //!   v
-//! ssh -N -L local.sock:/var/run/docker.sock host     one forwarded socket, kept as long as this value
+//! ssh -N -L local.sock:/var/run/docker.sock host     one forwarded socket with a login of its own, kept as long as this value
 //! ```
 //! Nothing is ever asked on the terminal: it belongs to the screen. BatchMode says so to ssh itself, an askpass that refuses says so to the ssh of a
 //! jump host. A login that needs a password or a first look at a host key is refused with the command that settles it.
 
 mod channel;
 mod far;
+mod logins;
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep};
 
 use self::channel::{Channel, Told};
 use self::far::Far;
+use self::logins::{FIRST_SOCKET, Logins};
 use crate::api::error::one_line;
 use crate::config::host::FAR_SOCKET;
 use crate::engine::{Class, EngineError, Result};
@@ -38,16 +40,26 @@ use crate::http::Duplex;
 const CONNECT_S: u32 = 15;
 /// Until a forwarded socket stands.
 const FORWARD: Duration = Duration::from_secs(20);
-/// Longer paths of sockets are refused by the system; ssh adds some characters of its own.
-const MAX_DIR: usize = 40;
+/// Longer paths of sockets are refused by the system; ssh adds some characters of its own, and logins have a number.
+const MAX_DIR: usize = 36;
 /// Whoever answers it in HTTP is a daemon.
 const QUESTION: &[u8] = b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n";
 
 /// One far host.
 pub(super) struct Ssh {
     far: Arc<Far>,
-    /// What was found to work there; the lock lets one find out while others wait.
-    means: Mutex<Option<Means>>,
+    /// The lock lets one find out, or log in, while others wait.
+    known: Mutex<Known>,
+}
+
+/// What is known of the far host.
+#[derive(Default)]
+struct Known {
+    /// What was found to work there.
+    means: Option<Means>,
+    logins: Logins,
+    /// When the last try was begun, and why it failed.
+    failed: Option<(Instant, EngineError)>,
 }
 
 enum Means {
@@ -78,32 +90,44 @@ impl Ssh {
     pub(super) fn new(user: Option<&str>, host: &str, port: Option<u16>, socket: Option<&str>) -> Self {
         let own = |text: Option<&str>| text.map(str::to_owned);
         let far = Far { user: own(user), host: host.to_owned(), port, socket: own(socket) };
-        Self { far: Arc::new(far), means: Mutex::default() }
+        Self { far: Arc::new(far), known: Mutex::default() }
     }
 
     /// One connection to the daemon.
     pub(super) async fn dial(&self) -> Result<Box<dyn Duplex>> {
-        let mut means = self.means.lock().await;
-        if let Some(Means::Forward(forward)) = &mut *means
+        let asked = Instant::now();
+        let mut known = self.known.lock().await;
+        // A host that is down is not waited for by one after the other: what was begun meanwhile tells all who waited.
+        if let Some((_, error)) = known.failed.as_ref().filter(|(begun, _)| *begun >= asked) {
+            return Err(error.clone());
+        }
+        let begun = Instant::now();
+        let dialled = self.dial_in_turn(&mut known).await;
+        known.failed = dialled.as_ref().err().map(|error| (begun, error.clone()));
+        dialled
+    }
+
+    async fn dial_in_turn(&self, known: &mut Known) -> Result<Box<dyn Duplex>> {
+        if let Some(Means::Forward(forward)) = &mut known.means
             && !forward.stands()
         {
-            *means = None;
+            known.means = None;
         }
-        if means.is_none() {
-            *means = Some(self.find_means().await?);
+        if known.means.is_none() {
+            known.means = Some(self.find_means(&mut known.logins).await?);
         }
-        match &*means {
+        match &known.means {
             Some(Means::Forward(forward)) => {
                 let stream = UnixStream::connect(&forward.path).await;
                 Ok(Box::new(stream.map_err(|error| self.far.no_login(&error.to_string()))?))
             }
-            _ => Ok(Box::new(self.dial_stdio()?)),
+            _ => Ok(Box::new(self.dial_stdio(&mut known.logins).await?)),
         }
     }
 
     /// Docker's way first, with one question.
-    async fn find_means(&self) -> Result<Means> {
-        let mut channel = self.dial_stdio()?;
+    async fn find_means(&self, logins: &mut Logins) -> Result<Means> {
+        let mut channel = self.dial_stdio(logins).await?;
         if is_answered(&mut channel).await {
             return Ok(Means::DialStdio);
         }
@@ -125,35 +149,56 @@ impl Ssh {
         let path = dir.join(format!("{}.{n}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let socket = self.far.socket.as_deref().unwrap_or(FAR_SOCKET);
+        // Through a shared login it would ask for a shell and end with it.
         let mut command = self.command();
-        command.args(["-o", "ExitOnForwardFailure=yes", "-N", "-L"]).arg(format!("{}:{socket}", path.display()));
+        command
+            .args(["-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes", "-N", "-L"])
+            .arg(format!("{}:{socket}", path.display()));
         command.args(["--", &self.far.host]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| self.no_ssh(&error))?;
         let mut forward = Forward { path, child: Box::new(child) };
         let end = Instant::now() + FORWARD;
-        while !forward.path.exists() {
-            if !forward.stands() || Instant::now() > end {
-                return Err(self.far.no_socket(socket));
+        // Not when its name is there: ssh gives the name a moment before it listens.
+        let mut stream = loop {
+            match UnixStream::connect(&forward.path).await {
+                Ok(stream) => break stream,
+                Err(_) if forward.stands() && Instant::now() < end => sleep(Duration::from_millis(20)).await,
+                Err(_) => return Err(self.far.no_socket(socket)),
             }
-            sleep(Duration::from_millis(20)).await;
-        }
-        // Ssh listens here whether or not there is anything behind it.
-        let has_daemon = match UnixStream::connect(&forward.path).await {
-            Ok(mut stream) => is_answered(&mut stream).await,
-            Err(_) => false,
         };
-        if has_daemon { Ok(forward) } else { Err(self.far.no_socket(socket)) }
+        // And it listens whether or not there is anything behind it.
+        if is_answered(&mut stream).await { Ok(forward) } else { Err(self.far.no_socket(socket)) }
     }
 
-    fn dial_stdio(&self) -> Result<Channel> {
-        let mut command = self.command();
+    /// A channel of a login that stands.
+    async fn dial_stdio(&self, logins: &mut Logins) -> Result<Channel> {
+        let place = logins.place();
+        let mut command = self.sharing(&place.socket_name());
         command.args(["--", &self.far.host, "docker"]);
         if let Some(socket) = &self.far.socket {
             // The far shell sees this word.
             command.args(["--host", &quoted(&format!("unix://{socket}"))]);
         }
         command.args(["system", "dial-stdio"]);
-        Channel::open(Arc::clone(&self.far), command).map_err(|error| self.no_ssh(&error))
+        let channel = Channel::open(Arc::clone(&self.far), command, place);
+        let mut channel = channel.map_err(|error| self.no_ssh(&error))?;
+        let mut asking = self.sharing(FIRST_SOCKET);
+        asking.args(["-G", "--", &self.far.host]).stdin(Stdio::null()).stderr(Stdio::null());
+        logins.wait_for(&mut channel, asking).await;
+        if channel.has_failed() { Err(self.far.no_login(&channel.told().await.said)) } else { Ok(channel) }
+    }
+
+    /// Ssh through the login with this socket, which it makes where there is none.
+    fn sharing(&self, socket_name: &str) -> Command {
+        let mut command = self.command();
+        match private_dir() {
+            Ok(dir) => {
+                command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]);
+                command.args(["-o", &format!("ControlPath={}/{socket_name}", dir.display())]);
+            }
+            Err(_) => drop(command.args(["-o", "ControlPath=none"])),
+        }
+        command
     }
 
     fn command(&self) -> Command {
@@ -161,10 +206,6 @@ impl Ssh {
         let words = "-o BatchMode=yes -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -T -x";
         command.args(words.split(' ')).args(["-o", &format!("ConnectTimeout={CONNECT_S}")]);
         command.env("SSH_ASKPASS", "false").env("SSH_ASKPASS_REQUIRE", "force");
-        if let Ok(dir) = private_dir() {
-            command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]);
-            command.args(["-o", &format!("ControlPath={}/%C", dir.display())]);
-        }
         if let Some(user) = &self.far.user {
             command.args(["-l", user]);
         }

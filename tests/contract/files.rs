@@ -7,7 +7,7 @@ use std::sync::Arc;
 use orlop::engine::{ChangeKind, Class, CommitContainer, ContainerSpec, CopyInto, RemoveImage};
 
 use crate::World;
-use crate::images::Sink;
+use crate::sink::Sink;
 
 /// A tar with one file.
 fn tar_of(name: &str, text: &str) -> Vec<u8> {

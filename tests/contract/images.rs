@@ -1,7 +1,7 @@
 //! Images: archives, registries, names, filters, prune, history, layers.
 
-use std::io::{Cursor, Write};
-use std::sync::{Arc, Mutex};
+use std::io::Cursor;
+use std::sync::Arc;
 
 use orlop::engine::auth::Credentials;
 use orlop::engine::{
@@ -10,6 +10,7 @@ use orlop::engine::{
 };
 
 use crate::World;
+use crate::sink::Sink;
 use crate::world::{PRUNING, house, not_here};
 
 const FORCE: RemoveImage = RemoveImage { force: true, no_prune: false };
@@ -43,27 +44,6 @@ async fn is_there(w: &World, image: &str) -> bool {
             assert_eq!(error.class, Class::NotFound, "{error}");
             false
         }
-    }
-}
-
-/// Bytes that an engine writes on a thread of its own.
-#[derive(Clone, Default)]
-pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Sink {
-    pub(crate) fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

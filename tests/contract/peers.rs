@@ -1,15 +1,18 @@
-//! The same cases through `remote` on real daemons of Debian's: dockerd, and podman's service. Each is started on temporary roots and a
-//! temporary socket, answers every case, and is stopped; one that is not installed is named. Where a peer differs, a row says why.
+//! The same cases through `remote` on real daemons of Debian's: dockerd, and podman's service, by socket, TLS and ssh. Each is started on temporary
+//! roots and a temporary socket, answers every case, and is stopped; one that is not installed is named. Each ends with its rows of the suite's table
+//! over the engines: how many cases there are, how many end as everywhere, and for each of the others where it differs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use orlop::config::host::Endpoint;
 use orlop::remote::Remote;
 
 use crate::CASES;
 use crate::certificates::{self, Authority};
-use crate::daemons::{self, DOCKERD, Daemon, PODMAN};
-use crate::world::{World, house, registry};
+use crate::daemons::{self, DOCKER, DOCKERD, Daemon, PODMAN};
+use crate::sshd::{NO_DOCKER, Sshd, with_own_ssh};
+use crate::world::{World, house, registry, tell};
 
 /// Cases under way at once.
 const N_AT_ONCE: usize = 3;
@@ -48,22 +51,25 @@ fn answer_all(
     differs: &[(&str, &str)],
 ) {
     let next = AtomicUsize::new(0);
-    let failed = std::sync::Mutex::new(Vec::new());
+    let failed = Mutex::new(Vec::new());
     let work = || {
         while let Some((name, case)) = CASES.get(next.fetch_add(1, Ordering::Relaxed)) {
             let world = World::of(Arc::new(connect()), "busybox").with_registry(registry.map(house::Registry::host));
-            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(world))).is_ok();
-            let known = differs.iter().find(|(case, _)| case == name);
-            match (passed, known) {
-                (true, _) => {}
-                (false, Some((_, why))) => eprintln!("DIFFERS: {name}: {peer}: {why}"),
-                (false, None) => failed.lock().unwrap().push(*name),
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(world))).is_err() {
+                failed.lock().unwrap().push(*name);
             }
         }
     };
     std::thread::scope(|scope| (0..N_AT_ONCE).for_each(|_| drop(scope.spawn(work))));
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{peer}: {} of {} cases failed: {failed:?}", failed.len(), CASES.len());
+    let known: Vec<_> = differs.iter().filter(|(name, _)| failed.contains(name)).collect();
+    let n_passed = CASES.len() - failed.len();
+    let mut rows =
+        vec![format!("CONTRACT: {peer}: {} cases, {n_passed} as everywhere, {} differ", CASES.len(), known.len())];
+    rows.extend(known.iter().map(|(name, why)| format!("DIFFERS:  {peer}: {name}: {why}")));
+    tell(rows.iter().map(String::as_str));
+    let unknown: Vec<_> = failed.iter().filter(|name| !known.iter().any(|(known, _)| known == *name)).collect();
+    assert!(unknown.is_empty(), "{peer}: {} of {} cases failed: {unknown:?}", unknown.len(), CASES.len());
 }
 
 #[test]
@@ -91,12 +97,43 @@ fn remote_on_dockerd_over_tls() {
 }
 
 #[test]
+fn remote_on_dockerd_over_ssh() {
+    with_own_ssh("peers::remote_on_dockerd_over_ssh", DOCKER, |home| {
+        let daemon = Daemon::dockerd(&[]);
+        let server = Sshd::start(home, "");
+        home.trust(&[&server]);
+        let registry = house::tools().then(registry);
+        answer_all("dockerd over ssh", || over(&server, &daemon), registry.as_ref(), DOCKER_DIFFERS);
+    });
+}
+
+/// The daemon's socket behind an ssh server.
+fn over(server: &Sshd, daemon: &Daemon) -> Remote {
+    Remote::new(Endpoint::parse(&server.url(&daemon.socket().display().to_string())).unwrap()).unwrap()
+}
+
+/// Podman's service, which is told beforehand which registries speak without TLS.
+fn podman(registry: Option<&house::Registry>) -> Daemon {
+    let hosts: Vec<String> = registry.into_iter().map(house::Registry::host).collect();
+    Daemon::podman_with_plain(&hosts)
+}
+
+#[test]
 fn remote_on_podman() {
     if daemons::is_here("remote_on_podman", PODMAN) {
-        // Podman is told beforehand which registries speak without TLS.
         let registry = house::tools().then(registry);
-        let hosts: Vec<String> = registry.iter().map(house::Registry::host).collect();
-        let daemon = Daemon::podman_with_plain(&hosts);
+        let daemon = podman(registry.as_ref());
         answer_all("podman", || daemon.engine(), registry.as_ref(), PODMAN_DIFFERS);
     }
+}
+
+#[test]
+fn remote_on_podman_over_ssh() {
+    with_own_ssh("peers::remote_on_podman_over_ssh", PODMAN, |home| {
+        let registry = house::tools().then(registry);
+        let daemon = podman(registry.as_ref());
+        let server = Sshd::start(home, NO_DOCKER);
+        home.trust(&[&server]);
+        answer_all("podman over ssh", || over(&server, &daemon), registry.as_ref(), PODMAN_DIFFERS);
+    });
 }

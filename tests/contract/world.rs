@@ -222,8 +222,13 @@ where
 
 /// A case that cannot run here says so; it is no success.
 pub(crate) fn not_here(case: &str, why: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "NOT RUN: {case}: {why}");
+    tell([format!("NOT RUN: {case}: {why}").as_str()]);
+}
+
+/// Lines that are to be seen whether or not the test succeeds, in one piece.
+pub(crate) fn tell<'a>(lines: impl IntoIterator<Item = &'a str>) {
+    let text: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }
 
 fn unique() -> String {

@@ -1,9 +1,8 @@
 //! What things are called: control characters, terminal escapes, directions of writing, slashes, colons, unicode, in every field that is shown. The
 //! program itself is run; whatever it prints of others' words drives no terminal.
 
-use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use orlop::config::host::Endpoint;
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, Then};
 use crate::good;
 use crate::house::{LIMIT, LONG, attempt, run, script};
+use crate::sink::Sink;
 
 /// Clears the screen in three ways, rings, turns the writing around, and has what tables and paths split at.
 const NASTY: &str = "n\u{1b}[2J\u{9b}31m\u{7}\u{8}\r\n\tx\u{202e}\u{2066}/..:@日本 'q\" {{.}} %00";
@@ -26,19 +26,6 @@ fn orlop(daemon: &Daemon, words: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
     ended(&mut command)
-}
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What a verb writes to a terminal: stdout and stderr.
@@ -56,7 +43,7 @@ fn on_terminal(daemon: &Daemon, words: &[&str]) -> (Vec<u8>, Vec<u8>) {
     };
     let engine = Arc::new(Remote::with_patience(daemon.endpoint(), LONG).unwrap());
     run(orlop::cli::run(verb, engine, io));
-    (out.0.lock().unwrap().clone(), err.0.lock().unwrap().clone())
+    (out.take(), err.take())
 }
 
 fn ended(command: &mut Command) -> Output {

@@ -202,6 +202,64 @@ fn a_log_that_is_cut_again_and_again_is_followed_without_a_storm() {
     assert!((2..=10).contains(&n_asked), "asked {n_asked} times in two seconds");
 }
 
+/// As long as a log may end at once, each time, before it is given up.
+const VAIN: Duration = Duration::from_secs(2);
+/// Streams that are asked for in twice that time.
+const N_VAIN: usize = 6;
+
+/// What following brings where `answer` is each stream's, by how many there were before, and `run` tells each start of the container apart. It ends
+/// after one more than [`N_VAIN`].
+fn following(
+    answer: fn(usize, &mut Wire) -> Outcome,
+    run_of: fn(usize) -> usize,
+) -> (Vec<String>, Option<EngineError>) {
+    let n_asked = AtomicUsize::new(0);
+    let daemon = Daemon::unix(script(move |request, wire| match request.path.as_str() {
+        LOGS => {
+            let n_before = n_asked.fetch_add(1, Ordering::Relaxed);
+            Some(wire.chunked("application/octet-stream").and_then(|()| answer(n_before, wire)))
+        }
+        "/containers/web/json" => {
+            let n = n_asked.load(Ordering::Relaxed);
+            let mut web = good::detail(&good::id('a'), "web");
+            web["State"]["StartedAt"] = format!("2026-11-21T04:45:39.{:09}Z", run_of(n)).into();
+            web["State"]["Status"] = if n > N_VAIN { "exited" } else { "running" }.into();
+            Some(wire.json(&web))
+        }
+        _ => None,
+    }));
+    let query = LogsQuery { follow: true, ..LogsQuery::default() };
+    run(attempt(&daemon, VAIN, async |engine| log(engine, query).await)).unwrap()
+}
+
+/// The daemon lets in and throws out, in order or not, while the container runs: that ends with a reason.
+#[test]
+fn a_log_that_ends_at_once_each_time_is_given_up() {
+    let answers: [fn(usize, &mut Wire) -> Outcome; 2] = [|_, wire| wire.end(), |_, _| Ok(Then::Close)];
+    for answer in answers {
+        let (lines, end) = following(answer, |_| 1);
+        let end = end.expect("an end with a reason");
+        assert!(lines.is_empty(), "{lines:?}");
+        assert_eq!(end.class, Class::Internal, "{end}");
+        assert!(end.message.ends_with("ends the log of web at once, each time it is followed"), "{end}");
+    }
+}
+
+/// A container that is restarted over and over before it says a word is waited for, and so is its first line.
+#[test]
+fn a_log_that_ends_with_each_restart_is_followed() {
+    let (lines, end) = following(
+        |n_before, wire| {
+            if n_before == N_VAIN {
+                wire.chunk(&line(0, "at last"))?;
+            }
+            wire.end()
+        },
+        |n_asked| n_asked,
+    );
+    assert_eq!((lines, end), (vec!["at last".to_owned()], None));
+}
+
 async fn events(engine: &Remote, n: usize) -> (Vec<Event>, Option<EngineError>) {
     let mut stream = engine.system().events(&EventsQuery::default()).await.unwrap();
     let mut seen = Vec::new();

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::daemons::{self, DOCKERD, Daemon, PATIENCE, PODMAN};
 use crate::line::{Cut, Line};
-use crate::world::runtime;
+use crate::world::{runtime, tell};
 
 const N_LINES: u32 = 20_000;
 const N_CUTS: u32 = 10;
@@ -23,7 +23,7 @@ fn through(line: &Line) -> Remote {
     Remote::new(line.endpoint()).unwrap()
 }
 
-fn spec(script: &str) -> ContainerSpec {
+pub fn spec(script: &str) -> ContainerSpec {
     ContainerSpec {
         image: "busybox".to_owned(),
         cmd: Some(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]),
@@ -44,21 +44,29 @@ async fn remove(engine: &Remote, ctr: &str) {
 }
 
 /// Follows numbered lines to their end; `seen` is told how many there were after each chunk.
-async fn follow(engine: &Remote, ctr: &str, n_lines: u32, mut seen: impl FnMut(u32)) {
+async fn follow(engine: &Remote, ctr: &str, n_lines: u32, seen: impl FnMut(u32)) {
+    let lines = read_to_end(engine, ctr, seen).await;
+    assert_eq!(first_odd(&lines, n_lines), None, "a line is repeated or lost");
+}
+
+/// Every line until the log ends with its container.
+async fn read_to_end(engine: &Remote, ctr: &str, mut seen: impl FnMut(u32)) -> Vec<String> {
     let query = LogsQuery { follow: true, ..LogsQuery::default() };
     let mut log = engine.containers().logs(ctr, &query).await.unwrap();
-    let mut next = 1;
-    while next <= n_lines {
-        let chunk = timeout(PATIENCE, log.next()).await.expect("the log goes on");
-        let chunk = chunk.expect("it has not ended").expect("no cut is shown");
-        for entry in &chunk.entries {
-            assert_eq!(String::from_utf8_lossy(chunk.line(entry)), next.to_string(), "a line is repeated or lost");
-            next += 1;
-        }
-        seen(next - 1);
+    let mut lines = Vec::new();
+    while let Some(chunk) = timeout(PATIENCE, log.next()).await.expect("the log goes on") {
+        let chunk = chunk.expect("no cut is shown");
+        lines.extend(chunk.entries.iter().map(|entry| String::from_utf8_lossy(chunk.line(entry)).into_owned()));
+        seen(u32::try_from(lines.len()).unwrap());
     }
-    let rest = timeout(PATIENCE, log.next()).await.expect("the log ends with its container");
-    assert!(rest.is_none(), "{rest:?}");
+    lines
+}
+
+/// Where lines are not the numbers from 1, as what was wanted and what is there.
+fn first_odd(lines: &[String], n_lines: u32) -> Option<(String, Option<String>)> {
+    let n_wanted = usize::try_from(n_lines).unwrap();
+    let mut pairs = (0..n_wanted.max(lines.len())).map(|at| ((at + 1).to_string(), lines.get(at).cloned()));
+    pairs.find(|(wanted, found)| Some(wanted) != found.as_ref())
 }
 
 /// Writes in bursts and goes on while it is followed.
@@ -66,23 +74,51 @@ fn numbers() -> String {
     format!("i=0; while [ $i -lt {N_LINES} ]; do seq $((i+1)) $((i+250)); i=$((i+250)); sleep 0.02; done")
 }
 
-/// Only dockerd's: podman 4.3 leaves lines out for a follower that reads more slowly than the container writes, cut or not (curl --limit-rate shows
-/// the same), so that its lines cannot be counted.
 fn logs_survive_cuts(daemon: &Daemon) {
     runtime().block_on(async {
         let id = run(&daemon.engine(), &numbers()).await;
         let line = Line::to(&daemon.socket());
         line.rate_per_s(500_000);
         let mut n_cuts = 0;
-        follow(&through(&line), &id, N_LINES, |n_seen| {
-            if n_cuts < N_CUTS && n_seen >= (n_cuts + 1) * N_LINES / (N_CUTS + 2) {
-                line.cut(if n_cuts % 2 == 0 { Cut::InOrder } else { Cut::Reset });
-                n_cuts += 1;
-            }
-        })
-        .await;
+        follow(&through(&line), &id, N_LINES, |n_seen| n_cuts += cut_in_turn(&line, n_cuts, n_seen, N_LINES)).await;
         assert_eq!(n_cuts, N_CUTS);
         remove(&daemon.engine(), &id).await;
+    });
+}
+
+/// Cuts where the next of the cuts is due, which are spread over all lines; how many that were.
+fn cut_in_turn(line: &Line, n_cuts: u32, n_seen: u32, n_lines: u32) -> u32 {
+    if n_cuts >= N_CUTS || n_seen < (n_cuts + 1) * n_lines / (N_CUTS + 2) {
+        return 0;
+    }
+    line.cut(if n_cuts.is_multiple_of(2) { Cut::InOrder } else { Cut::Reset });
+    1
+}
+
+/// Podman 4.3 leaves lines out for a follower that reads more slowly than the container writes, cut or not (curl --limit-rate shows the same): one
+/// that is not cut follows beside, and says whether these could be counted.
+#[test]
+fn logs_of_podman_go_on_after_cuts() {
+    let name = "logs_of_podman_go_on_after_cuts";
+    if !daemons::is_here(name, PODMAN) {
+        return;
+    }
+    let daemon = Daemon::podman();
+    runtime().block_on(async {
+        let n_lines = 240;
+        let id = run(&daemon.engine(), &format!("for i in $(seq {n_lines}); do echo $i; sleep 0.05; done")).await;
+        let (straight, line) = (daemon.engine(), Line::to(&daemon.socket()));
+        let (cut, mut n_cuts) = (through(&line), 0);
+        let (whole, lines) = tokio::join!(
+            read_to_end(&straight, &id, |_| {}),
+            read_to_end(&cut, &id, |n_seen| n_cuts += cut_in_turn(&line, n_cuts, n_seen, n_lines)),
+        );
+        assert_eq!(n_cuts, N_CUTS);
+        match first_odd(&whole, n_lines) {
+            None => assert_eq!(first_odd(&lines, n_lines), None, "a line is repeated or lost"),
+            Some(odd) => tell([format!("DIFFERS: {name}: podman itself leaves lines out, uncut: {odd:?}").as_str()]),
+        }
+        remove(&straight, &id).await;
     });
 }
 

@@ -195,6 +195,8 @@ pub fn remote(socket: &Path) -> Remote {
 
 /// What a test on this daemon needs.
 pub const DOCKERD: &[&str] = &["dockerd", "containerd", "runc"];
+/// The same behind ssh, docker's way: its program on the far side.
+pub const DOCKER: &[&str] = &["docker", DOCKERD[0], DOCKERD[1], DOCKERD[2]];
 pub const PODMAN: &[&str] = &["podman", "conmon"];
 
 /// Whether a test can run here; says why not.

@@ -33,6 +33,8 @@ struct State {
     /// Bytes from the daemon after which a connection is cut; 0 for never.
     cut_at: AtomicU64,
     n_cuts: AtomicU64,
+    /// Bytes from the daemon that were passed on.
+    n_given: AtomicU64,
     /// Nothing moves, and nothing ends.
     is_stalled: AtomicBool,
     /// One way.
@@ -69,6 +71,11 @@ impl Line {
 
     pub fn n_cuts(&self) -> u64 {
         self.state.n_cuts.load(Ordering::Relaxed)
+    }
+
+    /// Bytes from the daemon that the client was given.
+    pub fn n_given(&self) -> u64 {
+        self.state.n_given.load(Ordering::Relaxed)
     }
 
     pub fn stall(&self) {
@@ -170,6 +177,7 @@ impl State {
         let bytes = if whole { bytes } else { &bytes[..room] };
         to.write_all(bytes)?;
         *n_given += bytes.len() as u64;
+        self.n_given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let rate = self.rate_per_s.load(Ordering::Relaxed);
         if let Some(span_us) = (bytes.len() as u64 * 1_000_000).checked_div(rate) {
             std::thread::sleep(Duration::from_micros(span_us));

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use orlop::config::host::Endpoint;
-use orlop::engine::{Class, ContainerSpec, Engine, EngineError, ExecSpec, ListContainers, ListImages, Output};
+use orlop::engine::{
+    Attached, BoxStream, Class, Engine, EngineError, Event, EventsQuery, ExecSpec, ListContainers, ListImages,
+    LogStream, LogsQuery, Output, RemoveContainer, StatsQuery, StatsSample,
+};
 use orlop::remote::Remote;
 
-use crate::daemons::{DOCKERD, Daemon, PATIENCE, PODMAN};
-use crate::sshd::{Sshd, with_own_ssh};
+use crate::cuts::spec;
+use crate::daemons::{DOCKER, Daemon, PATIENCE, PODMAN};
+use crate::sshd::{NO_DOCKER, Sshd, with_own_ssh};
 use crate::world::runtime;
-
-/// Docker's program on the far side is for docker's way; where it is not, the socket is forwarded.
-const DOCKER: &[&str] = &["docker", DOCKERD[0], DOCKERD[1], DOCKERD[2]];
-/// A far side without any docker program.
-const BARE: &str = "SetEnv PATH=/nonexistent";
 
 fn remote(url: &str) -> Remote {
     Remote::new(Endpoint::parse(url).unwrap()).unwrap()
@@ -24,18 +23,11 @@ fn remote(url: &str) -> Remote {
 /// Runs a command in a container through the link, with input and output, several connections at once.
 async fn works(engine: &Remote) {
     assert_eq!(engine.images().list(&ListImages::default()).await.unwrap().len(), 1);
-    let spec = ContainerSpec {
-        image: "busybox".to_owned(),
-        cmd: Some(vec!["sleep".to_owned(), "1000".to_owned()]),
-        network_mode: Some("none".to_owned()),
-        ..ContainerSpec::default()
-    };
-    let id = engine.containers().create(None, &spec).await.unwrap().id;
+    let id = engine.containers().create(None, &spec("sleep 1000")).await.unwrap().id;
     engine.containers().start(&id).await.unwrap();
     let echoes = (0..4).map(|_| echo(engine, &id));
     futures_util::future::join_all(echoes).await;
-    let force = orlop::engine::RemoveContainer { force: true, volumes: true };
-    engine.containers().remove(&id, &force).await.unwrap();
+    remove(engine, &[id]).await;
 }
 
 async fn echo(engine: &Remote, ctr: &str) {
@@ -106,18 +98,140 @@ fn dockerd_is_reached_docker_s_way_with_one_login() {
     });
 }
 
+/// What a screen has open that shows the merged log of some containers, and a shell.
+struct Screen {
+    ctrs: Vec<String>,
+    logs: Vec<LogStream>,
+    events: BoxStream<Event>,
+    stats: BoxStream<StatsSample>,
+    shell: Attached,
+}
+
+const N_MERGED: usize = 8;
+
+impl Screen {
+    async fn open(engine: &Remote) -> Self {
+        let ticks = "while true; do echo x; sleep 0.2; done";
+        let mut ctrs = Vec::new();
+        for _ in 0..N_MERGED {
+            let id = engine.containers().create(None, &spec(ticks)).await.unwrap().id;
+            engine.containers().start(&id).await.unwrap();
+            ctrs.push(id);
+        }
+        let query = LogsQuery { follow: true, ..LogsQuery::default() };
+        let logs = ctrs.iter().map(|ctr| engine.containers().logs(ctr, &query));
+        let exec = ExecSpec {
+            cmd: vec!["sh".to_owned()],
+            attach_stdin: true,
+            attach_stdout: true,
+            attach_stderr: true,
+            ..ExecSpec::default()
+        };
+        let exec = engine.execs().create(&ctrs[0], &exec).await.unwrap();
+        Self {
+            logs: futures_util::future::try_join_all(logs).await.unwrap(),
+            events: engine.system().events(&EventsQuery::default()).await.unwrap(),
+            stats: engine.containers().stats(&ctrs[0], &StatsQuery::default()).await.unwrap(),
+            shell: engine.execs().start(&exec, None).await.unwrap(),
+            ctrs,
+        }
+    }
+
+    /// Something comes of each.
+    async fn is_alive(&mut self, engine: &Remote) {
+        self.logs_go_on().await;
+        next(&mut self.stats).await;
+        self.shell.input.write("echo here\n".into()).await.unwrap();
+        next(&mut self.shell.output).await;
+        let id = engine.containers().create(None, &spec("true")).await.unwrap().id;
+        while next(&mut self.events).await.id != id {}
+        self.ctrs.push(id);
+    }
+
+    async fn logs_go_on(&mut self) {
+        for log in &mut self.logs {
+            next(log).await;
+        }
+    }
+}
+
+async fn next<T>(stream: &mut BoxStream<T>) -> T {
+    let item = tokio::time::timeout(PATIENCE, stream.next()).await.expect("something comes");
+    item.expect("it has not ended").expect("it goes on")
+}
+
+/// All at the same time, each with a connection of its own.
+async fn many_lists(engine: &Remote) {
+    let everything = ListContainers { all: true, ..ListContainers::default() };
+    let lists = (0..24).map(|_| engine.containers().list(&everything));
+    futures_util::future::try_join_all(lists).await.unwrap();
+}
+
+async fn remove(engine: &Remote, ctrs: &[String]) {
+    let force = RemoveContainer { force: true, volumes: true };
+    let removals = ctrs.iter().map(|ctr| engine.containers().remove(ctr, &force));
+    futures_util::future::try_join_all(removals).await.unwrap();
+}
+
+#[test]
+fn more_channels_than_one_login_is_given_have_more_logins() {
+    with_own_ssh("ssh::more_channels_than_one_login_is_given_have_more_logins", DOCKER, |home| {
+        let daemon = Daemon::dockerd(&[]);
+        let mut server = Sshd::start(home, "");
+        home.trust(&[&server]);
+        let engine = remote(&server.url(&socket(&daemon.socket())));
+        runtime().block_on(async {
+            let mut screen = Screen::open(&engine).await;
+            screen.is_alive(&engine).await;
+            many_lists(&engine).await;
+            screen.is_alive(&engine).await;
+            // Every one of them is shared.
+            let n_logins = home.n_logins();
+            assert!((2..=5).contains(&n_logins), "{n_logins}");
+            assert_eq!(server.n_logged("Accepted publickey"), n_logins);
+            // Everything is cut, and comes back at once: an sshd drops logins when many are under way.
+            server.kill();
+            server.start_again();
+            many_lists(&engine).await;
+            screen.logs_go_on().await;
+            assert_eq!(server.n_logged("past MaxStartups"), 0);
+            let ctrs = std::mem::take(&mut screen.ctrs);
+            drop(screen);
+            remove(&engine, &ctrs).await;
+        });
+    });
+}
+
+#[test]
+fn a_server_that_gives_fewer_channels_is_asked_for_more_logins() {
+    with_own_ssh("ssh::a_server_that_gives_fewer_channels_is_asked_for_more_logins", DOCKER, |home| {
+        let daemon = Daemon::dockerd(&[]);
+        let server = Sshd::start(home, "MaxSessions 2");
+        home.trust(&[&server]);
+        let engine = remote(&server.url(&socket(&daemon.socket())));
+        runtime().block_on(async {
+            let mut screen = Screen::open(&engine).await;
+            screen.is_alive(&engine).await;
+            remove(&engine, &screen.ctrs).await;
+        });
+    });
+}
+
 #[test]
 fn podman_is_reached_by_its_forwarded_socket() {
     with_own_ssh("ssh::podman_is_reached_by_its_forwarded_socket", PODMAN, |home| {
         let daemon = Daemon::podman();
-        let server = Sshd::start(home, BARE);
+        let server = Sshd::start(home, NO_DOCKER);
         home.trust(&[&server]);
         runtime().block_on(async {
             works(&remote(&server.url(&socket(&daemon.socket())))).await;
+            // One question for docker's program, and one login that holds the socket up for every connection.
+            assert_eq!(server.n_logged("Starting session"), 1);
+            assert_eq!(server.n_logged("Accepted publickey"), 2);
             let error = failure(&remote(&server.url("/nonexistent.sock"))).await;
             check(&error, Class::Unavailable, "there is no docker program, and no daemon answers", "podman.sock");
         });
-        let closed = Sshd::start(home, &format!("{BARE}\nAllowStreamLocalForwarding no"));
+        let closed = Sshd::start(home, &format!("{NO_DOCKER}\nAllowStreamLocalForwarding no"));
         home.trust(&[&closed]);
         let error = runtime().block_on(async { failure(&remote(&closed.url(&socket(&daemon.socket())))).await });
         check(&error, Class::Unavailable, "there is no docker program", "AllowStreamLocalForwarding");
@@ -156,13 +270,8 @@ fn an_sshd_that_dies_ends_streams_and_is_found_again() {
         home.trust(&[&server]);
         let engine = remote(&server.url(&socket(&daemon.socket())));
         runtime().block_on(async {
-            let spec = ContainerSpec {
-                image: "busybox".to_owned(),
-                cmd: Some(vec!["sh".to_owned(), "-c".to_owned(), "while true; do echo x; sleep 0.1; done".to_owned()]),
-                network_mode: Some("none".to_owned()),
-                ..ContainerSpec::default()
-            };
-            let id = engine.containers().create(None, &spec).await.unwrap().id;
+            let endless = spec("while true; do echo x; sleep 0.1; done");
+            let id = engine.containers().create(None, &endless).await.unwrap().id;
             engine.containers().start(&id).await.unwrap();
             let both = orlop::engine::AttachOptions { stdout: true, stderr: true, ..Default::default() };
             let mut attached = engine.containers().attach(&id, &both).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::far::Far;
+use super::far::{Far, SSH_FAILED};
+use super::logins::Place;
 
 /// The most of ssh's complaints that is read, in bytes.
 const MAX_SAID: u64 = 16 << 10;
@@ -28,6 +29,7 @@ pub(super) struct Channel {
     stdout: ChildStdout,
     end: End,
     has_read: bool,
+    place: Place,
 }
 
 enum End {
@@ -57,14 +59,35 @@ impl Channel {
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn open(far: Arc<Far>, mut command: Command) -> io::Result<Self> {
+    pub(super) fn open(far: Arc<Far>, mut command: Command, place: Place) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (stdin, stdout, complaints) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(complaints)) = (stdout, complaints) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         let end = End::NotYet(Box::new(child), complaints);
-        Ok(Self { far, stdin, stdout, end, has_read: false })
+        Ok(Self { far, stdin, stdout, end, has_read: false, place })
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether the child has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.status().is_some()
+    }
+
+    /// Whether ssh itself has ended it.
+    pub(super) fn has_failed(&mut self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code(), Some(SSH_FAILED) | None))
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        match &mut self.end {
+            End::NotYet(child, _) => child.try_wait().ok().flatten(),
+            End::Asking(_) | End::Known(_) => None,
+        }
     }
 
     /// How a child ended that gave no answer.

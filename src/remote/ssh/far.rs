@@ -13,7 +13,7 @@ pub(super) struct Far {
 }
 
 /// The exit status of ssh itself; every other is the far side's program.
-const SSH_FAILED: i32 = 255;
+pub(super) const SSH_FAILED: i32 = 255;
 
 impl Far {
     fn shown(&self) -> String {

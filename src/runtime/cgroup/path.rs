@@ -110,6 +110,7 @@ mod tests {
         check(":docker:abc", "/system.slice/docker-abc.scope");
         check("-.slice::abc", "/abc.scope");
         check("a-b-c.slice:x:y", "/a.slice/a-b.slice/a-b-c.slice/x-y.scope");
+        check("::.", "/system.slice/..scope");
         for bad in ["", "/orlop/abc", "a:b", "a:b:c:d", "x.slice:p:", "a//b.slice:p:n", "a--b.slice:p:n", ".slice:p:n"]
         {
             assert!(from_systemd(Path::new(bad)).is_err(), "{bad}");

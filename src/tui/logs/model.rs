@@ -54,6 +54,8 @@ pub struct LogsOptions {
     pub zone: TimeZone,
     /// When the view was opened, Unix time in nanoseconds: older lines are history, which is behind nothing.
     pub opened_ns: i64,
+    /// Subscriptions are counted from here, beyond every number of another view: what is on its way to that one is none of this one's lines.
+    pub generation: u64,
 }
 
 impl Default for LogsOptions {
@@ -66,6 +68,7 @@ impl Default for LogsOptions {
             wrap: Wrap::No,
             zone: TimeZone::UTC,
             opened_ns: i64::MIN,
+            generation: 0,
         }
     }
 }
@@ -157,7 +160,7 @@ impl LogsModel {
         let first = store.range().start;
         let mut model = Self {
             sources: sources.into_iter().map(state).collect(),
-            generation: 0,
+            generation: options.generation,
             store,
             follow: true,
             cursor: first,

@@ -258,6 +258,8 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
         model.detail.logs.as_ref().is_some_and(|logs| logs.sources().map(|s| &s.container).eq(ids.iter()));
     let wanted = model.detail.find_time.take().filter(|(id, _)| ids == [id.clone()]);
     model.detail.logs_of = ids;
+    // With room for as many subscriptions as a view may ever have.
+    let generation = model.fresh_id() << 32;
     let mut commands = match &mut model.detail.logs {
         Some(logs) if is_same_view => logs.resume(),
         _ => {
@@ -266,6 +268,7 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
                 budget_bytes: model.settings.log_budget_bytes,
                 zone: super::super::zone::local().clone(),
                 opened_ns: model.now_ns(),
+                generation,
                 ..LogsOptions::default()
             };
             let (logs, commands) = LogsModel::open(sources, options);
