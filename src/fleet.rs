@@ -2,7 +2,8 @@
 //! from any engines; faces see an [`Engine`] like every other.
 //!
 //! A container is named by its id, by a name that only one host has, or as `host/name`. What belongs to one host alone (making a container,
-//! pulling, removing an image) is refused with the hint to go to that host: the fleet never chooses where something happens.
+//! pulling, removing an image) is refused with the hint to go to that host: the fleet never chooses where something happens. So is whatever would
+//! change something on a host that its owner marked read-only.
 //! An image goes from one engine to another by [`copy::copy_image`].
 //! A host that does not answer keeps its last rows, marked as away, and never holds up the others.
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::engine::{Class, ContainerSummary, Engine, EngineError, Result};
+use crate::engine::{Access, Class, ContainerSummary, Engine, EngineError, HostEntry, Result};
 
 /// Longest wait for one host where all are asked; the others' answers do not wait longer either.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -27,6 +28,7 @@ const GRACE: Duration = Duration::from_millis(300);
 /// One engine of the fleet.
 struct Member {
     name: String,
+    access: Access,
     engine: Arc<dyn Engine>,
     /// Rows of its last answer, for the time when it is away.
     last: Mutex<Vec<ContainerSummary>>,
@@ -58,9 +60,9 @@ pub struct Fleet {
 
 impl Fleet {
     /// Names should differ; they are shown and typed.
-    pub fn new(members: Vec<(String, Arc<dyn Engine>)>) -> Self {
-        let member = |(name, engine)| {
-            Arc::new(Member { name, engine, last: Mutex::default(), is_silent: AtomicBool::new(false) })
+    pub fn new(members: Vec<(HostEntry, Arc<dyn Engine>)>) -> Self {
+        let member = |(HostEntry { name, access, .. }, engine)| {
+            Arc::new(Member { name, access, engine, last: Mutex::default(), is_silent: AtomicBool::new(false) })
         };
         Self { members: members.into_iter().map(member).collect(), owners: Mutex::default() }
     }
@@ -111,6 +113,12 @@ impl Fleet {
             (!rest.is_empty()).then_some((&**member, rest))
         })
     }
+}
+
+/// For what would change something where nothing is to be changed.
+fn read_only(host: &str, ctr: &str) -> EngineError {
+    EngineError::new(Class::Forbidden, ctr, format!("{host} is read-only: nothing there is changed from this list"))
+        .with_hint("H goes to that host, where ctrl-w allows changes; or take read_only from it in the config")
 }
 
 fn silent(host: &str) -> EngineError {

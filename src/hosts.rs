@@ -58,6 +58,7 @@ impl Directory {
             address: host.address.clone(),
             color: color_of(host),
             access: if host.read_only { Access::ReadOnly } else { Access::Full },
+            members: Vec::new(),
         })
     }
 
@@ -123,7 +124,7 @@ impl Directory {
     fn open_entry(&self, entry: &HostEntry) -> Result<Arc<dyn Engine>> {
         match entry.name.as_str() {
             EMBEDDED => (self.open_embedded)(),
-            ALL => self.open_all(),
+            ALL => self.open_all().map(|(_, engine)| engine),
             name if self.contexts().iter().any(|context| context.name == name)
                 && !self.settings.hosts.contains_key(name) =>
             {
@@ -134,15 +135,17 @@ impl Directory {
     }
 
     /// Every host that can be opened; one that cannot is left out and said in the log.
-    fn open_all(&self) -> Result<Arc<dyn Engine>> {
+    fn open_all(&self) -> Result<(HostEntry, Arc<dyn Engine>)> {
         let mut members = Vec::new();
         for entry in self.known().into_iter().filter(|entry| entry.name != ALL) {
             match self.open_entry(&entry) {
-                Ok(engine) => members.push((entry.name, engine)),
+                Ok(engine) => members.push((entry, engine)),
                 Err(error) => tracing::warn!("{} is not in the list of all hosts: {error}", entry.name),
             }
         }
-        Ok(Arc::new(Fleet::new(members)))
+        let entries = members.iter().map(|(entry, _)| entry.clone()).collect();
+        let all = HostEntry { members: entries, ..plain(ALL, "the containers of all hosts") };
+        Ok((all, Arc::new(Fleet::new(members))))
     }
 }
 
@@ -167,7 +170,7 @@ impl Hosts for Directory {
     fn open(&self, name: &str) -> Result<(HostEntry, Arc<dyn Engine>)> {
         let name = name.trim();
         if name == ALL {
-            return Ok((plain(ALL, "the containers of all hosts"), self.open_all()?));
+            return self.open_all();
         }
         if let Some(entry) = self.known().into_iter().find(|entry| entry.name == name) {
             let engine = self.open_entry(&entry)?;
@@ -249,7 +252,8 @@ mod tests {
         assert_eq!((known[1].color, known[1].access), (HostColor::Red, Access::ReadOnly));
         assert_eq!(known.last().unwrap().name, ALL);
         assert_eq!(hosts.open("prod").unwrap().0.address, "tcp://prod:2375");
-        assert_eq!(hosts.open(ALL).unwrap().0.name, ALL);
+        let all = hosts.open(ALL).unwrap().0;
+        assert_eq!((all.name.as_str(), &all.members[1]), (ALL, &known[1]));
     }
 
     #[test]

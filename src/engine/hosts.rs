@@ -32,6 +32,8 @@ pub struct HostEntry {
     pub address: String,
     pub color: HostColor,
     pub access: Access,
+    /// The hosts that are shown together; none where it is one host.
+    pub members: Vec<HostEntry>,
 }
 
 /// Knows hosts and opens them.

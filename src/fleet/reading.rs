@@ -127,8 +127,11 @@ impl System for Fleet {
     /// Sums.
     async fn info(&self) -> Result<EngineInfo> {
         let all = self.gather(|member| member.engine.system().info()).await?;
-        let mut sum =
-            EngineInfo { kind: "fleet".into(), name: format!("{} hosts", all.len()), ..EngineInfo::default() };
+        let name = match (all.len(), self.members.len()) {
+            (n, of) if n == of => format!("{n} hosts"),
+            (n, of) => format!("{n} of {of} hosts"),
+        };
+        let mut sum = EngineInfo { kind: "fleet".into(), name, ..EngineInfo::default() };
         for info in all {
             sum.n_containers += info.n_containers;
             sum.n_running += info.n_running;

@@ -4,9 +4,9 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 
-use super::{Fleet, Member, choose_a_host};
+use super::{Fleet, Member, choose_a_host, read_only};
 use crate::engine::{
-    AttachOptions, Attached, BoxStream, Change, Class, CommitContainer, ContainerDetail, ContainerSpec,
+    Access, AttachOptions, Attached, BoxStream, Change, Class, CommitContainer, ContainerDetail, ContainerSpec,
     ContainerSummary, Containers, CopiedPath, CopyInto, CreatedContainer, EngineError, ExecDetail, ExecSpec, Execs,
     Exit, Filters, ListContainers, LogStream, LogsQuery, ProcessTable, PruneReport, Reader, RemoveContainer, Result,
     StatsQuery, StatsSample, StopOptions, TtySize, UpdateContainer, WaitCondition, Writer,
@@ -40,6 +40,17 @@ impl Fleet {
         found.pop().ok_or_else(|| away.unwrap_or_else(|| EngineError::no_such_container(ctr)))
     }
 
+    /// The same for what would change something there.
+    ///
+    /// # Errors
+    /// As [`Fleet::owner`]; `Forbidden` on a read-only host.
+    async fn changed<'a>(&'a self, ctr: &'a str) -> Result<(&'a Member, String)> {
+        match self.owner(ctr).await? {
+            (member, _) if member.access == Access::ReadOnly => Err(read_only(&member.name, ctr)),
+            found => Ok(found),
+        }
+    }
+
     /// Who started this command, and its id there.
     fn exec_owner<'a>(&self, exec_id: &'a str) -> Result<(&Member, &'a str)> {
         self.addressed(exec_id).ok_or_else(|| EngineError::no_such_exec(exec_id))
@@ -50,6 +61,14 @@ impl Fleet {
 macro_rules! at_owner {
     ($self:ident, $ctr:ident, $method:ident $(, $arg:expr)*) => {{
         let (member, ctr) = $self.owner($ctr).await?;
+        member.engine.containers().$method(&ctr $(, $arg)*).await
+    }};
+}
+
+/// The same for a call that changes something there.
+macro_rules! change_at_owner {
+    ($self:ident, $ctr:ident, $method:ident $(, $arg:expr)*) => {{
+        let (member, ctr) = $self.changed($ctr).await?;
         member.engine.containers().$method(&ctr $(, $arg)*).await
     }};
 }
@@ -100,35 +119,35 @@ impl Containers for Fleet {
     }
 
     async fn start(&self, ctr: &str) -> Result<()> {
-        at_owner!(self, ctr, start)
+        change_at_owner!(self, ctr, start)
     }
 
     async fn stop(&self, ctr: &str, options: &StopOptions) -> Result<()> {
-        at_owner!(self, ctr, stop, options)
+        change_at_owner!(self, ctr, stop, options)
     }
 
     async fn restart(&self, ctr: &str, options: &StopOptions) -> Result<()> {
-        at_owner!(self, ctr, restart, options)
+        change_at_owner!(self, ctr, restart, options)
     }
 
     async fn kill(&self, ctr: &str, signal: &str) -> Result<()> {
-        at_owner!(self, ctr, kill, signal)
+        change_at_owner!(self, ctr, kill, signal)
     }
 
     async fn pause(&self, ctr: &str) -> Result<()> {
-        at_owner!(self, ctr, pause)
+        change_at_owner!(self, ctr, pause)
     }
 
     async fn unpause(&self, ctr: &str) -> Result<()> {
-        at_owner!(self, ctr, unpause)
+        change_at_owner!(self, ctr, unpause)
     }
 
     async fn rename(&self, ctr: &str, new_name: &str) -> Result<()> {
-        at_owner!(self, ctr, rename, new_name)
+        change_at_owner!(self, ctr, rename, new_name)
     }
 
     async fn remove(&self, ctr: &str, options: &RemoveContainer) -> Result<()> {
-        at_owner!(self, ctr, remove, options)
+        change_at_owner!(self, ctr, remove, options)
     }
 
     async fn wait(&self, ctr: &str, condition: WaitCondition) -> Result<Exit> {
@@ -136,11 +155,15 @@ impl Containers for Fleet {
     }
 
     async fn update(&self, ctr: &str, update: &UpdateContainer) -> Result<Vec<String>> {
-        at_owner!(self, ctr, update, update)
+        change_at_owner!(self, ctr, update, update)
     }
 
     async fn attach(&self, ctr: &str, options: &AttachOptions) -> Result<Attached> {
-        at_owner!(self, ctr, attach, options)
+        // Who only looks on changes nothing.
+        match options.stdin {
+            true => change_at_owner!(self, ctr, attach, options),
+            false => at_owner!(self, ctr, attach, options),
+        }
     }
 
     async fn resize(&self, ctr: &str, size: TtySize) -> Result<()> {
@@ -172,7 +195,7 @@ impl Containers for Fleet {
     }
 
     async fn commit(&self, ctr: &str, options: &CommitContainer) -> Result<String> {
-        at_owner!(self, ctr, commit, options)
+        change_at_owner!(self, ctr, commit, options)
     }
 
     async fn stat_path(&self, ctr: &str, path: &str) -> Result<CopiedPath> {
@@ -184,7 +207,7 @@ impl Containers for Fleet {
     }
 
     async fn copy_into(&self, ctr: &str, options: &CopyInto, tar: Reader) -> Result<()> {
-        at_owner!(self, ctr, copy_into, options, tar)
+        change_at_owner!(self, ctr, copy_into, options, tar)
     }
 }
 
@@ -197,7 +220,7 @@ fn away(mut row: ContainerSummary, host: &str) -> ContainerSummary {
 #[async_trait]
 impl Execs for Fleet {
     async fn create(&self, ctr: &str, spec: &ExecSpec) -> Result<String> {
-        let (member, ctr) = self.owner(ctr).await?;
+        let (member, ctr) = self.changed(ctr).await?;
         let exec_id = member.engine.execs().create(&ctr, spec).await?;
         Ok(format!("{}/{exec_id}", member.name))
     }

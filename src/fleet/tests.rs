@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::fake::Fake;
 use crate::engine::{
-    ContainerSpec, EventKind, EventsQuery, Filters, ListContainers, ListImages, Progress, RemoveContainer, StopOptions,
+    AttachOptions, ContainerSpec, EventKind, EventsQuery, ExecSpec, Filters, ListContainers, ListImages, Progress,
+    RemoveContainer, StopOptions,
 };
 
 fn all() -> ListContainers {
@@ -17,9 +18,35 @@ async fn two() -> (Fake, Fake, Fleet) {
     let spec = ContainerSpec { image: "own:1".into(), cmd: Some(vec!["true".into()]), ..ContainerSpec::default() };
     there.containers().create(Some("only-there"), &spec).await.unwrap();
     there.containers().create(Some("web-1"), &spec).await.unwrap();
-    let members: Vec<(String, Arc<dyn Engine>)> =
-        vec![("here".into(), Arc::new(here.clone())), ("there".into(), Arc::new(there.clone()))];
+    let members: Vec<(HostEntry, Arc<dyn Engine>)> =
+        vec![(host("here"), Arc::new(here.clone())), (host("there"), Arc::new(there.clone()))];
     (here, there, Fleet::new(members))
+}
+
+fn host(name: &str) -> HostEntry {
+    HostEntry { name: name.to_owned(), ..HostEntry::default() }
+}
+
+#[tokio::test]
+async fn nothing_is_changed_on_a_read_only_host() {
+    let (here, _, _) = two().await;
+    let guarded = HostEntry { access: Access::ReadOnly, ..host("here") };
+    let fleet = Fleet::new(vec![(guarded, Arc::new(here) as Arc<dyn Engine>)]);
+    let (containers, force) = (fleet.containers(), RemoveContainer { force: true, volumes: true });
+    let refused = [
+        containers.stop("web-1", &StopOptions::default()).await,
+        containers.remove("web-1", &force).await,
+        containers.rename("web-1", "other").await,
+        fleet.execs().create("web-1", &ExecSpec::default()).await.map(drop),
+        containers.attach("web-1", &AttachOptions { stdin: true, ..AttachOptions::default() }).await.map(drop),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(error.class == Class::Forbidden && error.message.contains("here is read-only"), "{error:?}");
+    }
+    assert!(containers.inspect("web-1").await.is_ok());
+    let looking = AttachOptions { stdout: true, ..AttachOptions::default() };
+    assert!(containers.attach("web-1", &looking).await.is_ok());
 }
 
 #[tokio::test]

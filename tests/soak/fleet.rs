@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use orlop::config::host::Endpoint;
-use orlop::engine::{Engine, EventsQuery, ListContainers, StopOptions};
+use orlop::engine::{Engine, EventsQuery, HostEntry, ListContainers, StopOptions};
 use orlop::fleet::Fleet;
 use orlop::remote::Remote;
 use serde_json::json;
@@ -57,14 +57,12 @@ pub fn soak(span: Duration) {
     runtime.block_on(async {
         let before = Weight::settled(None).await;
         let remote = |endpoint| -> Arc<dyn Engine> { Arc::new(Remote::with_patience(endpoint, LIMIT).unwrap()) };
+        let host = |name: &str| HostEntry { name: name.to_owned(), ..HostEntry::default() };
         let fleet = Fleet::new(vec![
-            ("one".to_owned(), remote(one.endpoint())),
-            (
-                "stalled".to_owned(),
-                Arc::new(Remote::with_patience(stalled.endpoint(), Duration::from_secs(4)).unwrap()),
-            ),
-            ("two".to_owned(), remote(two.endpoint())),
-            ("nowhere".to_owned(), remote(nowhere)),
+            (host("one"), remote(one.endpoint())),
+            (host("stalled"), Arc::new(Remote::with_patience(stalled.endpoint(), Duration::from_secs(4)).unwrap())),
+            (host("two"), remote(two.endpoint())),
+            (host("nowhere"), remote(nowhere)),
         ]);
         let all = ListContainers { all: true, ..ListContainers::default() };
         // The first one pays for the silence.

@@ -4,8 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use crate::engine::HealthStatus;
 use crate::engine::container::Status;
+use crate::engine::{HealthStatus, HostColor};
 
 use super::super::listing::Loading;
 use super::super::model::containers::Column;
@@ -269,12 +269,24 @@ fn paint_row(model: &Model, row: &ContainerRow, columns: &[Placed], line: Rect, 
     }
 }
 
+/// As the host's owner wants it to stand out; one that is away has a word behind its name.
+fn host_style(model: &Model, host: &str) -> Style {
+    let theme = &model.theme;
+    let is_its = |name: &str| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("));
+    match model.host.members.iter().find(|member| is_its(&member.name)).map(|member| member.color) {
+        Some(HostColor::Green) => theme.ok,
+        Some(HostColor::Yellow) => theme.warn,
+        Some(HostColor::Red) => theme.error,
+        _ => theme.accent,
+    }
+}
+
 fn cell(model: &Model, row: &ContainerRow, usage: Option<&Usage>, column: Column) -> (String, Style) {
     let theme = &model.theme;
     let none = || ("–".to_owned(), theme.faint);
     let sample = usage.and_then(|usage| usage.last.as_ref());
     match column {
-        Column::Host => (text::sanitise(&row.it.host).into_owned(), theme.accent),
+        Column::Host => (text::sanitise(&row.it.host).into_owned(), host_style(model, &row.it.host)),
         Column::Image => (row.image.clone(), theme.dim),
         Column::Ports if row.ports.is_empty() => (String::new(), theme.faint),
         Column::Ports => (row.ports.clone(), theme.text),
