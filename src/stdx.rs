@@ -11,3 +11,4 @@ pub mod pipe;
 pub mod shown;
 pub mod tree;
 pub mod undo;
+pub mod zone;

@@ -38,7 +38,6 @@ pub mod units;
 pub mod update;
 pub mod view;
 pub mod widgets;
-pub mod zone;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -109,7 +109,7 @@ pub fn moment(text: &str, now: SystemTime) -> Option<SystemTime> {
         return Some(SystemTime::from(stamp));
     }
     let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-    let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+    let zoned = civil.to_zoned(crate::stdx::zone::local().clone()).ok()?;
     Some(SystemTime::from(zoned.timestamp()))
 }
 

@@ -63,7 +63,7 @@ fn parse_moment(text: &str) -> Option<SystemTime> {
         return SystemTime::now().checked_sub(span);
     }
     let local = text.parse::<jiff::civil::DateTime>().ok()?;
-    Some(local.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp().into())
+    Some(local.to_zoned(crate::stdx::zone::local().clone()).ok()?.timestamp().into())
 }
 
 /// Go's durations: `1h30m`, `10s`, `1.5h`, `300ms`.

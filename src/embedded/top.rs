@@ -292,7 +292,7 @@ impl Around {
     fn started(&self, process: &Process) -> Option<jiff::Zoned> {
         let at = UNIX_EPOCH + Duration::from_secs(self.boot_s + process.start_ticks / 100);
         let at = jiff::Timestamp::try_from(at).ok()?;
-        Some(at.to_zoned(jiff::tz::TimeZone::system()))
+        Some(at.to_zoned(crate::stdx::zone::local().clone()))
     }
 
     /// The time of day within the last 24 hours, else the day.

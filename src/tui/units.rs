@@ -101,7 +101,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 /// Wall-clock `HH:MM` or `HH:MM:SS` in local time.
 pub fn clock(moment: SystemTime, pattern: &str) -> String {
     match jiff::Timestamp::try_from(moment) {
-        Ok(stamp) => stamp.to_zoned(super::zone::local().clone()).strftime(pattern).to_string(),
+        Ok(stamp) => stamp.to_zoned(crate::stdx::zone::local().clone()).strftime(pattern).to_string(),
         Err(_) => "–".to_owned(),
     }
 }

@@ -75,7 +75,7 @@ pub fn ago(time: Option<SystemTime>, now: SystemTime) -> String {
 /// `2026-11-21 04:45:39 +0000 UTC`, in the local zone.
 pub fn local(time: Option<SystemTime>) -> String {
     let Some(stamp) = time.and_then(|time| jiff::Timestamp::try_from(time).ok()) else { return String::new() };
-    stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+    stamp.to_zoned(crate::stdx::zone::local().clone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
 /// `a=b,c=d`

@@ -266,7 +266,7 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
             let sources = sources.into_iter().map(|s| LogSource { container: s.id, label: s.name }).collect();
             let options = LogsOptions {
                 budget_bytes: model.settings.log_budget_bytes,
-                zone: super::super::zone::local().clone(),
+                zone: crate::stdx::zone::local().clone(),
                 opened_ns: model.now_ns(),
                 generation,
                 ..LogsOptions::default()
