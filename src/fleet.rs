@@ -46,6 +46,11 @@ impl Member {
         answer.unwrap_or_else(|_| Err(silent(&self.name)))
     }
 
+    /// What a thing of this host is called in the fleet.
+    fn own(&self, name: &str) -> String {
+        format!("{}/{name}", self.name)
+    }
+
     fn patience(&self) -> Duration {
         if self.is_silent.load(Ordering::Relaxed) { GRACE } else { ANSWER_TIME }
     }

@@ -1,4 +1,5 @@
-//! What a fleet says of images, volumes, networks and itself: everybody's together, to be read. Changes need one host. Part of the fleet.
+//! What a fleet says of images, volumes, networks and itself: everybody's together, to be read. Volumes and networks are called `host/name` here: names
+//! are each host's own. Changes need one host, which such a name says. Part of the fleet.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -10,13 +11,13 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::select_all;
 
-use super::{Fleet, GRACE, Member, choose_a_host};
+use super::{Fleet, GRACE, Member, choose_a_host, read_only};
 use crate::engine::system::Usage;
 use crate::engine::{
-    BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventKind, EventsQuery,
-    Filters, Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages,
-    LoadedImage, NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result, System,
-    Volume, Volumes, Writer,
+    Access, BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventKind,
+    EventsQuery, Filters, Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles,
+    ListImages, LoadedImage, NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage,
+    Result, System, Volume, Volumes, Writer,
 };
 
 /// Wait before a host whose event stream ended is asked again.
@@ -93,8 +94,11 @@ impl Images for Fleet {
 #[async_trait]
 impl Volumes for Fleet {
     async fn list(&self, filters: &Filters) -> Result<Vec<Volume>> {
-        let all = self.gather(|member| member.engine.volumes().list(filters)).await?;
-        Ok(all.into_iter().flatten().collect())
+        let all = self.gather(|member| async move {
+            let rows = member.engine.volumes().list(filters).await?;
+            Ok(rows.into_iter().map(|row| Volume { name: member.own(&row.name), ..row }).collect::<Vec<_>>())
+        });
+        Ok(all.await?.into_iter().flatten().collect())
     }
 
     async fn create(&self, _options: &CreateVolume) -> Result<Volume> {
@@ -102,11 +106,18 @@ impl Volumes for Fleet {
     }
 
     async fn inspect(&self, name: &str) -> Result<Volume> {
+        if let Some((member, rest)) = self.addressed(name) {
+            return Ok(Volume { name: name.to_owned(), ..member.engine.volumes().inspect(rest).await? });
+        }
         self.first(|member| member.engine.volumes().inspect(name), EngineError::no_such_volume(name)).await
     }
 
-    async fn remove(&self, _name: &str, _force: Force) -> Result<()> {
-        Err(choose_a_host("removing a volume"))
+    async fn remove(&self, name: &str, force: Force) -> Result<()> {
+        match self.addressed(name) {
+            Some((member, _)) if member.access == Access::ReadOnly => Err(read_only(&member.name, name)),
+            Some((member, rest)) => member.engine.volumes().remove(rest, force).await,
+            None => Err(choose_a_host("removing a volume")),
+        }
     }
 
     async fn prune(&self, _filters: &Filters) -> Result<PruneReport> {
@@ -117,8 +128,13 @@ impl Volumes for Fleet {
 #[async_trait]
 impl Networks for Fleet {
     async fn list(&self, filters: &Filters) -> Result<Vec<NetworkSummary>> {
-        let all = self.gather(|member| member.engine.networks().list(filters)).await?;
-        Ok(all.into_iter().flatten().collect())
+        let all = self.gather(|member| async move {
+            let rows = member.engine.networks().list(filters).await?;
+            let own =
+                |row: NetworkSummary| NetworkSummary { id: member.own(&row.id), name: member.own(&row.name), ..row };
+            Ok(rows.into_iter().map(own).collect::<Vec<_>>())
+        });
+        Ok(all.await?.into_iter().flatten().collect())
     }
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 use crate::engine::fake::Fake;
 use crate::engine::{
-    AttachOptions, ContainerSpec, EventKind, EventsQuery, ExecSpec, Filters, ListContainers, ListImages, Progress,
-    RemoveContainer, StopOptions,
+    AttachOptions, ContainerSpec, CreateVolume, EventKind, EventsQuery, ExecSpec, Filters, Force, ListContainers,
+    ListImages, Progress, RemoveContainer, StopOptions,
 };
 
 fn all() -> ListContainers {
@@ -25,6 +25,24 @@ async fn two() -> (Fake, Fake, Fleet) {
 
 fn host(name: &str) -> HostEntry {
     HostEntry { name: name.to_owned(), ..HostEntry::default() }
+}
+
+#[tokio::test]
+async fn volumes_and_networks_say_whose_they_are() {
+    let (here, there, fleet) = two().await;
+    for host in [&here, &there] {
+        let options = CreateVolume { name: Some("twin".to_owned()), ..CreateVolume::default() };
+        host.volumes().create(&options).await.unwrap();
+    }
+    let names: Vec<String> =
+        fleet.volumes().list(&Filters::default()).await.unwrap().into_iter().map(|row| row.name).collect();
+    assert!(names.contains(&"here/twin".to_owned()) && names.contains(&"there/twin".to_owned()), "{names:?}");
+    assert_eq!(fleet.volumes().inspect("there/twin").await.unwrap().name, "there/twin");
+    fleet.volumes().remove("there/twin", Force::No).await.unwrap();
+    assert!(here.volumes().inspect("twin").await.is_ok() && there.volumes().inspect("twin").await.is_err());
+    assert!(fleet.volumes().remove("twin", Force::No).await.is_err(), "whose is not said");
+    let networks = fleet.networks().list(&Filters::default()).await.unwrap();
+    assert!(networks.iter().all(|row| row.name.contains('/') && row.id.contains('/')), "{networks:?}");
 }
 
 #[tokio::test]

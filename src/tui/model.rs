@@ -14,6 +14,7 @@ pub mod news;
 pub mod rows;
 pub mod usage;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -326,10 +327,15 @@ impl Model {
     /// Notes in images and volumes which containers use them, where the engine did not say so: dockerd does not.
     pub fn count_users(&mut self) {
         let mut n_of: HashMap<&str, usize> = HashMap::new();
-        let mut mounts: HashMap<&str, Vec<&str>> = HashMap::new();
+        let mut mounts: HashMap<Cow<'_, str>, Vec<&str>> = HashMap::new();
         for user in self.containers.all() {
             *n_of.entry(&user.it.image_id).or_default() += 1;
             for volume in user.it.mounts.iter().filter_map(|mount| mount.name.as_deref()) {
+                // In a fleet a volume has its host's name before its own.
+                let volume = match user.it.host.as_str() {
+                    "" => Cow::Borrowed(volume),
+                    host => Cow::Owned(format!("{host}/{volume}")),
+                };
                 mounts.entry(volume).or_default().push(&user.name);
             }
         }
