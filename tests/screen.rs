@@ -178,6 +178,20 @@ async fn a_wrong_field_is_named_and_nothing_is_created() {
 }
 
 #[tokio::test]
+async fn a_container_gets_the_usual_network_of_its_host_or_another_one() {
+    let mut person = Person::scripted().await;
+    for (name, keys, network) in [("usual", "", "bridge"), ("alone", "Right ", "none")] {
+        person.press("2 n").await;
+        person.write(name).await;
+        // From the name down to the network.
+        person.press(&format!("{}{keys}ctrl-s", "Tab ".repeat(7))).await;
+        person.screen.wait_for(&format!("started {name}")).await;
+        let detail = person.fake.containers().inspect(name).await.unwrap();
+        assert_eq!(detail.spec.network_mode.as_deref(), Some(network));
+    }
+}
+
+#[tokio::test]
 async fn motions_stop_at_the_ends_and_selection_follows_the_id() {
     let mut person = Person::scripted().await;
     person.press("G").await;
