@@ -401,6 +401,17 @@ async fn a_shell_opens_echoes_and_leaves() {
 }
 
 #[tokio::test]
+async fn what_is_typed_while_a_terminal_opens_reaches_the_process() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.fake.set_latency(Duration::from_secs(1));
+    person.screen.type_on(b"e");
+    person.screen.type_on(b"echo ahead\r");
+    person.sees("opening…");
+    person.pass_time_until("ahead").await;
+}
+
+#[tokio::test]
 async fn images_can_be_tagged_removed_and_pruned() {
     let mut person = Person::scripted().await;
     person.press("2 /").await;
