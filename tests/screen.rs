@@ -472,6 +472,16 @@ async fn a_dead_engine_leaves_the_rows_with_a_banner_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_banner_with_a_long_address_still_says_what_is_being_done() {
+    for cols in [120, 80, 40] {
+        let mut person = Person::at(Fake::scripted(), cols, 24).await;
+        person.fake.go_away(&format!("cannot reach ssh://somebody@{}", "far.away.".repeat(20)));
+        person.screen.wait_for("reconnecting, try ").await;
+        person.sees("stale");
+    }
+}
+
+#[tokio::test]
 async fn quit_goes_back_first_and_never_stops_anything() {
     let mut person = Person::scripted().await;
     person.press("Enter q").await;
