@@ -21,6 +21,8 @@ const LAST_RETRY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(5);
 const FIRST_PING: Duration = Duration::from_millis(500);
 const PING_TIME: Duration = Duration::from_secs(3);
+/// Until events come: a login may be part of it, and one that is given up on too early is never finished.
+const OPEN_TIME: Duration = Duration::from_secs(30);
 /// Samples are taken this often; one that takes longer is left out of its round.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Rounds over which rows are spread that have to be asked for one by one.
@@ -44,7 +46,7 @@ pub(super) async fn follow_events(engine: Arc<dyn Engine>, out: Outbox, hurry: A
 /// Subscribes and passes events on until the stream ends; returns why.
 async fn listen(engine: &dyn Engine, out: &Outbox, attempt: &mut u32) -> EngineError {
     let lost = |what: &str| EngineError::new(Class::Unavailable, "", what.to_owned());
-    let mut events = match timeout(PING_TIME, engine.system().events(&EventsQuery::default())).await {
+    let mut events = match timeout(OPEN_TIME, engine.system().events(&EventsQuery::default())).await {
         Ok(Ok(events)) => events,
         Ok(Err(e)) => return e,
         Err(_) => return lost("the engine does not answer"),
