@@ -62,9 +62,16 @@ impl Person {
 
     /// Waits until the cursor of the list is on the row with this name.
     pub fn waits_for_cursor_on(&mut self, name: &str) {
-        let is_there =
-            |line: &str| line.starts_with("│▌") && line.split("││").next().is_some_and(|row| row.contains(name));
-        self.tty.wait_until(&format!("the cursor is not on {name}"), |screen| screen.lines().any(is_there));
+        self.waits_for_row(name, "▌");
+    }
+
+    /// Waits until the row with this name shows this too.
+    pub fn waits_for_row(&mut self, name: &str, shown: &str) {
+        let is_it = |line: &str| {
+            let row = line.split("││").next().unwrap_or_default();
+            row.split_whitespace().any(|word| word == name) && row.contains(shown)
+        };
+        self.tty.wait_until(&format!("no row of {name} shows {shown}"), |screen| screen.lines().any(is_it));
     }
 
     /// Saves the log on the screen and checks that it has every number once, in order.

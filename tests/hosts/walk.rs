@@ -61,7 +61,7 @@ fn run(person: &mut Person, way: &Way, name: &str, command: &str, terminal: &str
     person.sees_no("Run an image");
     person.sees(&format!("started {name}"));
     person.waits_for_cursor_on(name);
-    person.sees("● up");
+    person.waits_for_row(name, "● up");
 }
 
 fn looks_at_it(person: &mut Person) {
@@ -102,7 +102,7 @@ fn talks_to_it(person: &mut Person, way: &Way) {
     person.shot("attach");
     person.types(DETACH);
     person.sees("detached from ask; it goes on");
-    person.sees("● up");
+    person.waits_for_row("ask", "● up");
 }
 
 fn stops_it(person: &mut Person) {
@@ -110,7 +110,7 @@ fn stops_it(person: &mut Person) {
     person.waits_for_cursor_on("ask");
     person.types("s");
     person.sees("stopped ask");
-    person.sees("○ exit 0");
+    person.waits_for_row("ask", "○ exit 0");
     person.shot("stopped");
 }
 
