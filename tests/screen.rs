@@ -32,6 +32,7 @@ impl Hosts for TwoHosts {
             address: "ssh://ops@prod".into(),
             color: HostColor::Red,
             access: Access::ReadOnly,
+            ..HostEntry::default()
         };
         vec![here, far]
     }
@@ -177,6 +178,20 @@ async fn a_wrong_field_is_named_and_nothing_is_created() {
     person.sees("letters, digits");
     person.sees("Run an image");
     assert!(person.fake.containers().inspect("-bad").await.is_err());
+}
+
+#[tokio::test]
+async fn a_container_gets_the_usual_network_of_its_host_or_another_one() {
+    let mut person = Person::scripted().await;
+    for (name, keys, network) in [("usual", "", "bridge"), ("alone", "Right ", "none")] {
+        person.press("2 n").await;
+        person.write(name).await;
+        // From the name down to the network.
+        person.press(&format!("{}{keys}ctrl-s", "Tab ".repeat(7))).await;
+        person.screen.wait_for(&format!("started {name}")).await;
+        let detail = person.fake.containers().inspect(name).await.unwrap();
+        assert_eq!(detail.spec.network_mode.as_deref(), Some(network));
+    }
 }
 
 #[tokio::test]
@@ -389,6 +404,17 @@ async fn a_shell_opens_echoes_and_leaves() {
 }
 
 #[tokio::test]
+async fn what_is_typed_while_a_terminal_opens_reaches_the_process() {
+    let mut person = Person::scripted().await;
+    person.go_to("web-1").await;
+    person.fake.set_latency(Duration::from_secs(1));
+    person.screen.type_on(b"e");
+    person.screen.type_on(b"echo ahead\r");
+    person.sees("opening…");
+    person.pass_time_until("ahead").await;
+}
+
+#[tokio::test]
 async fn images_can_be_tagged_removed_and_pruned() {
     let mut person = Person::scripted().await;
     person.press("2 /").await;
@@ -446,6 +472,16 @@ async fn a_dead_engine_leaves_the_rows_with_a_banner_and_comes_back() {
     person.fake.come_back();
     person.screen.wait_gone("reconnecting").await;
     assert_eq!(person.screen.model().containers.selected().map(|row| row.name.as_str()), Some("web-2"));
+}
+
+#[tokio::test]
+async fn a_banner_with_a_long_address_still_says_what_is_being_done() {
+    for cols in [120, 80, 40] {
+        let mut person = Person::at(Fake::scripted(), cols, 24).await;
+        person.fake.go_away(&format!("cannot reach ssh://somebody@{}", "far.away.".repeat(20)));
+        person.screen.wait_for("reconnecting, try ").await;
+        person.sees("stale");
+    }
 }
 
 #[tokio::test]

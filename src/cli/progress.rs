@@ -209,7 +209,8 @@ impl Totals {
             if !matches!(part.verb, "present" | "exists" | "mounted") {
                 let total = part.total_bytes.unwrap_or(0);
                 it.all_bytes += total;
-                it.moved_bytes += part.done_bytes.min(total);
+                // Docker counts the unpacking from zero again.
+                it.moved_bytes += if part.verb == "extracting" { total } else { part.done_bytes.min(total) };
             }
         }
         it

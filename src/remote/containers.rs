@@ -22,6 +22,8 @@ use crate::engine::{
 const STOP_MARGIN: Duration = Duration::from_secs(60);
 /// Docker's wait before it kills; a container may have its own, which only the daemon knows.
 const STOP_TIMEOUT: Duration = Duration::from_secs(600);
+/// Between signal and kill where a container says nothing.
+const USUAL_GRACE: Duration = Duration::from_secs(10);
 
 /// What was typed, as it may stand in a path: without its leading slash.
 ///
@@ -228,12 +230,25 @@ impl Remote {
         if options.signal.is_some() {
             self.link.need(Feature::StopSignal).await?;
         }
+        let timeout = match options.timeout {
+            None => self.podmans_grace(ctr).await?,
+            given => given,
+        };
         self.link.gate.pass().await;
         let query = Query::default()
-            .with_some("t", options.timeout.map(create::seconds))
+            .with_some("t", timeout.map(create::seconds))
             .with_some("signal", options.signal.as_deref());
-        let patience = options.timeout.unwrap_or(STOP_TIMEOUT).saturating_add(STOP_MARGIN);
+        let patience = timeout.unwrap_or(STOP_TIMEOUT).saturating_add(STOP_MARGIN);
         self.verb(call, ctr, query, patience).await
+    }
+
+    /// Podman 4.3 notes a timeout of 0 for what is made through this API, and kills it at once unless the time is said with each stop.
+    async fn podmans_grace(&self, ctr: &str) -> Result<Option<Duration>> {
+        if self.link.peer().await?.family != Family::Podman {
+            return Ok(None);
+        }
+        let own = Containers::inspect(self, ctr).await?.spec.stop_timeout;
+        Ok(own.filter(|timeout| !timeout.is_zero()).or(Some(USUAL_GRACE)))
     }
 }
 

@@ -17,7 +17,7 @@ use super::{dial, layers};
 use crate::api::compat::{Family, Feature};
 use crate::api::error::one_line;
 use crate::api::from_wire::image as wire;
-use crate::api::from_wire::progress::{self, Objects};
+use crate::api::from_wire::progress::{self, Objects, Parts};
 use crate::api::read::Read;
 use crate::api::routes::{Call, Query};
 use crate::engine::{
@@ -352,6 +352,7 @@ fn digest_of(row: &ImageSummary) -> String {
 
 async fn follow(link: &Link, opened: Opened, subject: &str, progress: &Progress) -> Result<Vec<Value>> {
     let (mut body, mut objects, mut said) = (opened.body, Objects::default(), Vec::new());
+    let mut parts = Parts::default();
     loop {
         let piece = match timeout(link.patience(SILENCE), body.next()).await {
             Err(_) => return Err(dial::silent(link.endpoint())),
@@ -363,7 +364,7 @@ async fn follow(link: &Link, opened: Opened, subject: &str, progress: &Progress)
             if let Some(why) = progress::failure(&doc) {
                 return Err(EngineError::new(class_of(&why), subject, one_line(&why)));
             }
-            match progress::step(&doc) {
+            match parts.step(&doc) {
                 Some(step) => progress.report(step),
                 // Only what tells a result is kept: a long pull reports thousands of steps.
                 None if said.len() < 10_000 => said.push(doc),
@@ -371,12 +372,12 @@ async fn follow(link: &Link, opened: Opened, subject: &str, progress: &Progress)
             }
         }
     }
-    if objects.is_between_objects() {
-        Ok(said)
-    } else {
-        Err(EngineError::new(Class::Unavailable, subject, format!("{} ended its report in the middle", link.name()))
-            .with_hint(dial::CUT))
+    if !objects.is_between_objects() {
+        let message = format!("{} ended its report in the middle", link.name());
+        return Err(EngineError::new(Class::Unavailable, subject, message).with_hint(dial::CUT));
     }
+    parts.rest().for_each(|step| progress.report(step));
+    Ok(said)
 }
 
 /// A failure in the middle of a stream has no status any more: docker's sentences.

@@ -12,6 +12,7 @@ use super::ask::Ask;
 use super::containers::missing;
 use super::dial::CUT;
 use super::link::Link;
+use crate::api::compat::Family;
 use crate::api::from_wire;
 use crate::api::log_lines::{Framing, LogLines};
 use crate::api::routes::{Call, Query};
@@ -48,8 +49,15 @@ pub(super) async fn open(link: &Arc<Link>, ctr: &str, query: &LogsQuery, tty: bo
         wait: FIRST_RETRY,
         opened: Instant::now(),
         in_vain: None,
+        prelude: None,
         is_over: false,
     };
+    let wants_some = query.tail.filter(|n| *n > 0 && query.follow && query.until.is_none());
+    if let Some(n_wanted) = wants_some
+        && link.peer().await?.family == Family::Podman
+    {
+        tail.prelude = Some(Prelude { n_wanted, n_taken: 0, first_ns: None });
+    }
     tail.body = tail.ask(None).await?;
     Ok(Box::pin(stream::unfold(tail, |mut tail| async move { tail.next().await.map(|chunk| (chunk, tail)) })))
 }
@@ -68,6 +76,7 @@ struct Tail {
     opened: Instant,
     /// Since when each stream has ended at once and without a line, in one run of the container, of a daemon that answers.
     in_vain: Option<(Instant, Option<SystemTime>)>,
+    prelude: Option<Prelude>,
     is_over: bool,
 }
 
@@ -78,6 +87,28 @@ enum Left {
     /// From the container's next run, or from a daemon that is away.
     Later,
     Nothing,
+}
+
+/// The last lines, read to their end before they are followed. Podman 4.3 reads these and then looks for the end of the file: what is written between
+/// is in neither. Followed from a moment on, it reads the file from its beginning and leaves nothing out.
+struct Prelude {
+    n_wanted: u64,
+    n_taken: u64,
+    first_ns: Option<i64>,
+}
+
+impl Prelude {
+    fn took(&mut self, chunk: &LogChunk) {
+        self.n_taken += chunk.entries.len() as u64;
+        self.first_ns = self.first_ns.or(chunk.entries.first().map(|entry| entry.time_ns));
+    }
+
+    /// Whether lines of the last one's time are told apart by their number: times are whole seconds, and some of that second may have been left out
+    /// before the first line.
+    fn is_exact(&self, query: &LogsQuery, last_ns: Option<i64>) -> bool {
+        let is_all = self.n_taken < self.n_wanted && query.stdout && query.stderr;
+        self.n_taken == 0 || is_all || self.first_ns != last_ns
+    }
 }
 
 impl Tail {
@@ -93,7 +124,7 @@ impl Tail {
             .with("timestamps", 1)
             .flag("stdout", query.stdout)
             .flag("stderr", query.stderr)
-            .flag("follow", query.follow)
+            .flag("follow", query.follow && self.prelude.is_none())
             .with("tail", tail)
             .with_some("since", since.map(unix))
             .with_some("until", query.until.map(unix));
@@ -146,6 +177,9 @@ impl Tail {
         let n_seen = self.resume.skip(&chunk.entries);
         chunk.entries.drain(..n_seen);
         self.resume.took(&chunk.entries);
+        if let Some(prelude) = &mut self.prelude {
+            prelude.took(&chunk);
+        }
         chunk
     }
 
@@ -153,6 +187,18 @@ impl Tail {
     async fn ended(&mut self) -> Result<LogChunk> {
         if let Some(said) = self.lines.complaint() {
             return Err(self.complained(said));
+        }
+        if let Some(prelude) = self.prelude.take() {
+            // What came without a newline is whole once it is followed.
+            let is_exact = prelude.is_exact(&self.query, self.resume.since_ns());
+            self.query.tail = if is_exact { None } else { Some(0) };
+            match self.follow_on(is_exact).await {
+                Err(error) if is_away(&error) => return self.again(error).await,
+                // It was removed meanwhile.
+                Err(error) if error.class == Class::NotFound => self.is_over = true,
+                opened => opened?,
+            }
+            return Ok(LogChunk::default());
         }
         let left = if self.query.follow && self.query.until.is_none() { self.left().await? } else { Left::Nothing };
         match left {
@@ -231,6 +277,17 @@ impl Tail {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// From the prelude's end on, or only what is new.
+    async fn follow_on(&mut self, is_exact: bool) -> Result<()> {
+        if is_exact {
+            return self.reopen().await;
+        }
+        self.body = self.ask(None).await?;
+        self.opened = Instant::now();
+        self.lines = LogLines::new(self.framing);
+        Ok(())
     }
 
     async fn reopen(&mut self) -> Result<()> {

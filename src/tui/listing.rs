@@ -33,6 +33,8 @@ pub struct Listing<T> {
     /// Indices into `rows`, filtered and sorted.
     order: Vec<usize>,
     selected: Option<String>,
+    /// Selected as soon as it shows up, unless the cursor is moved before.
+    expected: Option<String>,
     /// Position of `selected` in `order`, or where the cursor falls when its row has gone.
     cursor: usize,
     /// First position on screen; clamped by [`Listing::scroll_into`].
@@ -50,6 +52,7 @@ impl<T> Default for Listing<T> {
             rows: Vec::new(),
             order: Vec::new(),
             selected: None,
+            expected: None,
             cursor: 0,
             offset: 0,
             marks: BTreeSet::new(),
@@ -111,8 +114,17 @@ impl<T: Row> Listing<T> {
     pub fn arrange(&mut self, compare: impl Fn(&T, &T) -> Ordering) {
         self.order = (0..self.rows.len()).filter(|at| self.filter.matches(&self.rows[*at])).collect();
         self.order.sort_by(|a, b| compare(&self.rows[*a], &self.rows[*b]));
-        let found = self.selected.as_ref().and_then(|id| self.order.iter().position(|at| self.rows[*at].id() == id));
-        self.select_at(found.unwrap_or(self.cursor));
+        if self.expected.as_deref().is_some_and(|id| self.find(id).is_some()) {
+            let expected = self.expected.take();
+            // One that the filter hides is not waited for any longer.
+            self.selected = expected.filter(|id| self.position(id).is_some()).or(self.selected.take());
+        }
+        let found = self.selected.as_deref().and_then(|id| self.position(id));
+        self.put_cursor(found.unwrap_or(self.cursor));
+    }
+
+    fn position(&self, id: &str) -> Option<usize> {
+        self.order.iter().position(|at| self.rows[*at].id() == id)
     }
 
     pub fn filter(&self) -> &Filter {
@@ -177,6 +189,11 @@ impl<T: Row> Listing<T> {
     }
 
     pub fn select_at(&mut self, position: usize) {
+        self.expected = None;
+        self.put_cursor(position);
+    }
+
+    fn put_cursor(&mut self, position: usize) {
         self.cursor = position.min(self.order.len().saturating_sub(1));
         if let Some(id) = self.selected_id().map(str::to_owned) {
             self.selected = Some(id);
@@ -185,7 +202,7 @@ impl<T: Row> Listing<T> {
 
     /// Selects a row by id; false when it is not visible.
     pub fn select_id(&mut self, id: &str) -> bool {
-        let found = self.order.iter().position(|at| self.rows[*at].id() == id);
+        let found = self.position(id);
         if let Some(position) = found {
             self.select_at(position);
         }
@@ -195,7 +212,7 @@ impl<T: Row> Listing<T> {
     /// Selects that id as soon as it shows up.
     pub fn expect_id(&mut self, id: &str) {
         if !self.select_id(id) {
-            self.selected = Some(id.to_owned());
+            self.expected = Some(id.to_owned());
         }
     }
 
@@ -288,6 +305,31 @@ mod tests {
         assert_eq!(list.selected_id(), None);
         list.set_rows(vec![Item("d"), Item("x")], by_id);
         assert_eq!(list.selected_id(), Some("d"));
+    }
+
+    #[test]
+    fn an_expected_row_is_selected_when_it_comes_unless_the_cursor_moved() {
+        let mut list = list(&["b", "c"]);
+        list.expect_id("a");
+        list.arrange(by_id);
+        list.set_rows(vec![Item("b"), Item("c")], by_id);
+        assert_eq!(list.selected_id(), Some("b"));
+        list.set_row("a", Some(Item("a")), by_id);
+        assert_eq!((list.selected_id(), list.cursor()), (Some("a"), 0));
+        list.expect_id("d");
+        list.step(1);
+        list.set_row("d", Some(Item("d")), by_id);
+        assert_eq!(list.selected_id(), Some("b"));
+    }
+
+    #[test]
+    fn an_expected_row_that_the_filter_hides_does_not_jump_out_later() {
+        let mut list = list(&["b1", "b2"]);
+        list.set_filter(Filter::parse("b").unwrap(), by_id);
+        list.expect_id("a");
+        list.set_row("a", Some(Item("a")), by_id);
+        list.set_filter(Filter::default(), by_id);
+        assert_eq!(list.selected_id(), Some("b1"));
     }
 
     #[test]

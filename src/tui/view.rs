@@ -435,9 +435,11 @@ fn banner(model: &Model, areas: &Areas, buf: &mut Buffer) {
         }
     }
     let age = units::age(model.stale_for().unwrap_or_default());
-    let what = text::sanitise(&error.message).into_owned();
-    let shown = format!(" {what} · stale {age} · reconnecting, try {attempt} ");
     let row = areas.tabs.unwrap_or(Rect { y: areas.body.y, height: 1, ..areas.body });
+    // An address may be longer than the row: what is being done about it is still said.
+    let doing = format!(" · stale {age} · reconnecting, try {attempt} ");
+    let room = usize::from(row.width).saturating_sub(text::width(&doing) + 1);
+    let shown = format!(" {}{doing}", text::clip_middle(&text::sanitise(&error.message), room));
     let width = (text::width(&shown) as u16).min(row.width);
     let x = row.x + (row.width - width) / 2;
     put(buf, x, row.y, width, &shown, theme.banner);

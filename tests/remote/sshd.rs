@@ -131,6 +131,11 @@ impl Sshd {
         let _ = std::fs::create_dir("/run/sshd");
         let address = daemons::own_address().to_string();
         let (own, keys) = (dir.path().display(), home.dir.join("authorized_keys"));
+        // What a login reads in the real home is not for tests: it may take long, and a kill in the middle of it leaves things behind.
+        let more = match more.strip_prefix("SetEnv ") {
+            Some(rest) => format!("SetEnv HOME={own} {rest}"),
+            None => format!("SetEnv HOME={own}\n{more}"),
+        };
         let text = format!(
             "ListenAddress {address}:{PORT}\nHostKey {own}/host_key\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PermitRootLogin prohibit-password\nLogLevel VERBOSE\n{more}\n",

@@ -1,5 +1,7 @@
 //! The stream of objects with which pull, push, load and import report: one JSON object after another, with or without newlines between.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::api::json;
@@ -123,35 +125,73 @@ pub fn failure(doc: &Value) -> Option<String> {
     doc.at("errorDetail").some_text("message").or_else(|| doc.some_text("error"))
 }
 
-/// How far a part is, when the object says so.
-pub fn step(doc: &Value) -> Option<Step> {
-    let (status, part) = (doc.text("status"), doc.text("id"));
-    let verb = VERBS.iter().find(|(words, _)| status.starts_with(words)).map(|(_, verb)| *verb)?;
-    let detail = doc.at("progressDetail");
-    let is_done = verb == "done";
-    Some(Step {
-        part: part.get(..12).unwrap_or(&part).to_owned(),
-        verb,
-        done_bytes: if is_done { 0 } else { detail.count("current") },
-        total_bytes: detail.at("total").as_u64().filter(|total| *total > 0),
-    })
+/// The parts of one transfer as far as they have been told: daemons say how large a part is only while its bytes move.
+#[derive(Debug, Default)]
+pub struct Parts(BTreeMap<String, Step>);
+
+/// Parts that are remembered; images have some hundred at most.
+const MAX_PARTS: usize = 4096;
+
+impl Parts {
+    /// How far a part is, when the object says so.
+    pub fn step(&mut self, doc: &Value) -> Option<Step> {
+        let (status, part) = (doc.text("status"), doc.text("id"));
+        let verb = VERBS.iter().find(|(words, _)| status.starts_with(words)).map(|(_, verb)| *verb)?;
+        let part = part.get(..12).unwrap_or(&part).to_owned();
+        let known = self.0.get(&part);
+        // Podman says of the image, once all is there, what docker says of a layer.
+        if verb == "done" && known.is_none() {
+            return None;
+        }
+        let detail = doc.at("progressDetail");
+        let told = detail.at("total").as_u64().filter(|total| *total > 0);
+        let total_bytes = told.or(known.and_then(|known| known.total_bytes));
+        let done_bytes = match (detail.at("current").as_u64(), known) {
+            (Some(done), _) => done,
+            (None, _) if is_whole(verb) => total_bytes.unwrap_or(0),
+            (None, known) => known.map_or(0, |known| known.done_bytes),
+        };
+        let step = Step { part: part.clone(), verb, done_bytes, total_bytes };
+        if known.is_some() || self.0.len() < MAX_PARTS {
+            self.0.insert(part, step.clone());
+        }
+        Some(step)
+    }
+
+    /// What is still to be said once the whole has ended well: podman tells the end of no part.
+    pub fn rest(self) -> impl Iterator<Item = Step> {
+        self.0.into_values().filter_map(|step| {
+            let verb = match step.verb {
+                "present" | "done" | "exists" | "mounted" | "pushed" => return None,
+                "preparing" | "pushing" => "pushed",
+                _ => "done",
+            };
+            Some(Step { verb, done_bytes: step.total_bytes.unwrap_or(step.done_bytes), ..step })
+        })
+    }
+}
+
+/// Whether a part of which this is said without a number has all its bytes.
+fn is_whole(verb: &str) -> bool {
+    !matches!(verb, "waiting" | "preparing" | "fetching" | "verifying" | "pushing")
 }
 
 /// What daemons say, and the house's word for it.
 const VERBS: &[(&str, &str)] = &[
     ("Pulling fs layer", "waiting"),
     ("Waiting", "waiting"),
-    ("Preparing", "waiting"),
-    ("Downloading", "downloading"),
+    ("Retrying", "waiting"),
+    ("Preparing", "preparing"),
+    ("Downloading", "fetching"),
     ("Verifying", "verifying"),
-    ("Download complete", "downloaded"),
+    ("Download complete", "extracting"),
     ("Extracting", "extracting"),
     ("Pull complete", "done"),
-    ("Already exists", "done"),
+    ("Already exists", "present"),
     ("Pushing", "pushing"),
-    ("Pushed", "done"),
-    ("Layer already exists", "done"),
-    ("Mounted from", "done"),
+    ("Pushed", "pushed"),
+    ("Layer already exists", "exists"),
+    ("Mounted from", "mounted"),
     ("Loading layer", "loading"),
     ("Importing", "importing"),
 ];
@@ -194,13 +234,59 @@ mod tests {
 
     #[test]
     fn steps_and_failures_are_read() {
-        let doc =
-            json!({"status": "Downloading", "id": "0123456789abcdef", "progressDetail": {"current": 5, "total": 10}});
-        let wanted = Step { part: "0123456789ab".into(), verb: "downloading", done_bytes: 5, total_bytes: Some(10) };
-        assert_eq!(step(&doc), Some(wanted));
-        assert_eq!(step(&json!({"status": "Digest: sha256:x"})), None);
+        assert_eq!(Parts::default().step(&json!({"status": "Digest: sha256:x"})), None);
         assert_eq!(failure(&json!({"error": "no", "errorDetail": {"message": "not here"}})), Some("not here".into()));
         assert_eq!(failure(&json!({"error": "no"})), Some("no".into()));
         assert_eq!(failure(&json!({"error": null})), None);
+    }
+
+    /// What a face is told of these sentences about one layer of ten bytes: word, bytes, of how many.
+    fn told(said: &[(&str, Option<u64>)]) -> Vec<(&'static str, u64, Option<u64>)> {
+        let mut parts = Parts::default();
+        let docs = said.iter().map(|(status, done)| {
+            let detail = done.map_or(json!({}), |done| json!({"current": done, "total": 10}));
+            json!({"status": status, "id": "0123456789abcdef", "progressDetail": detail})
+        });
+        let mut steps: Vec<Step> = docs.filter_map(|doc| parts.step(&doc)).collect();
+        steps.extend(parts.rest());
+        assert!(steps.iter().all(|step| step.part == "0123456789ab"));
+        steps.into_iter().map(|step| (step.verb, step.done_bytes, step.total_bytes)).collect()
+    }
+
+    #[test]
+    fn a_part_keeps_its_size_when_only_words_come() {
+        let docker = [
+            ("Pulling fs layer", None),
+            ("Waiting", None),
+            ("Downloading", Some(4)),
+            ("Downloading", Some(9)),
+            ("Verifying Checksum", None),
+            ("Download complete", None),
+            ("Extracting", Some(3)),
+            ("Pull complete", None),
+        ];
+        let (unknown, known) = (None, Some(10));
+        let wanted = [
+            ("waiting", 0, unknown),
+            ("waiting", 0, unknown),
+            ("fetching", 4, known),
+            ("fetching", 9, known),
+            ("verifying", 9, known),
+            ("extracting", 10, known),
+            ("extracting", 3, known),
+            ("done", 10, known),
+        ];
+        assert_eq!(told(&docker), wanted);
+        assert_eq!(told(&[("Already exists", None)]), [("present", 0, None)]);
+    }
+
+    #[test]
+    fn parts_whose_end_nobody_tells_end_with_the_whole() {
+        let podman = [("Pulling fs layer", None), ("Downloading", Some(4)), ("Download complete", None)];
+        let wanted =
+            [("waiting", 0, None), ("fetching", 4, Some(10)), ("extracting", 10, Some(10)), ("done", 10, Some(10))];
+        assert_eq!(told(&podman), wanted);
+        // Of the image, not of a layer.
+        assert_eq!(told(&[("Pull complete", None)]), []);
     }
 }

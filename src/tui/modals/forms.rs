@@ -154,17 +154,30 @@ fn paint_field(model: &Model, field: &Field, place: Rect, has_focus: bool, buf: 
             None
         }
         Value::Choice { options, at } => {
-            let mut x = place.x;
-            for (option_at, option) in options.iter().enumerate() {
-                let style = match (option_at == *at, has_focus) {
-                    (true, true) => theme.button_focus,
-                    (true, false) => theme.button.patch(theme.accent),
-                    (false, _) => theme.dim,
-                };
-                x += put(buf, x, place.y, place.right().saturating_sub(x), &format!(" {option} "), style);
-                x += 1;
-            }
+            choice(model, options, *at, place, has_focus, buf);
             None
         }
+    }
+}
+
+/// The options side by side; those before the chosen one give way where there is no room for all.
+fn choice(model: &Model, options: &[String], chosen: usize, place: Rect, has_focus: bool, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let shown: Vec<String> = options.iter().map(|option| format!(" {} ", sanitise(option))).collect();
+    let mut room = usize::from(place.width);
+    let before = shown.iter().take(chosen + 1).rev().take_while(|option| {
+        let fits = text::width(option) <= room;
+        room = room.saturating_sub(text::width(option) + 1);
+        fits
+    });
+    let first = (chosen + 1).saturating_sub(before.count().max(1));
+    let mut x = place.x;
+    for (at, option) in shown.iter().enumerate().skip(first) {
+        let style = match (at == chosen, has_focus) {
+            (true, true) => theme.button_focus,
+            (true, false) => theme.button.patch(theme.accent),
+            (false, _) => theme.dim,
+        };
+        x += put(buf, x, place.y, place.right().saturating_sub(x), option, style) + 1;
     }
 }

@@ -132,7 +132,8 @@ fn paint_parts(parts: &[Step], scroll: usize, area: Rect, theme: &Theme, buf: &m
                 format!("{}/{}", units::bytes(part.done_bytes.min(total)), units::bytes(total))
             }
             (_, Some(total)) => units::bytes(total),
-            (_, None) if part.done_bytes == 0 => String::new(),
+            // A daemon does not say how large what it has already is.
+            (true, None) if part.done_bytes == 0 => String::new(),
             (_, None) => units::bytes(part.done_bytes),
         };
         put(buf, x, y, area.right().saturating_sub(x), &fact, theme.dim);

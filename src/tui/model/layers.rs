@@ -215,7 +215,7 @@ pub enum FieldId {
 pub enum Value {
     Text(LineEdit),
     Toggle(bool),
-    Choice { options: &'static [&'static str], at: usize },
+    Choice { options: Vec<String>, at: usize },
 }
 
 impl Form {
@@ -227,7 +227,7 @@ impl Form {
     pub fn text(&self, id: FieldId) -> &str {
         match self.field(id).map(|field| &field.value) {
             Some(Value::Text(edit)) => edit.text().trim(),
-            Some(Value::Choice { options, at }) => options.get(*at).copied().unwrap_or_default(),
+            Some(Value::Choice { options, at }) => options.get(*at).map(String::as_str).unwrap_or_default(),
             _ => "",
         }
     }

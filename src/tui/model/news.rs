@@ -129,11 +129,7 @@ impl Job {
         self.parts.iter().rfind(|part| !is_settled(part.verb) && part.verb != "waiting").or(self.parts.last())
     }
 
-    pub fn ended(mut self, end: JobEnd, now: Instant) -> PastJob {
-        // Podman has no last word for an image's configuration.
-        if matches!(end, JobEnd::Done) {
-            self.parts.iter_mut().filter(|part| !is_settled(part.verb)).for_each(|part| part.verb = "done");
-        }
+    pub fn ended(self, end: JobEnd, now: Instant) -> PastJob {
         let took = now.saturating_duration_since(self.started);
         PastJob { title: self.title, work: self.work, parts: self.parts, took, end }
     }

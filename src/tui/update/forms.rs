@@ -15,7 +15,10 @@ use super::super::units;
 use super::{actions, jobs, sessions};
 
 const RESTART: &[&str] = &["no", "on-failure", "always", "unless-stopped"];
+/// Networks that every host has, after those that are its own.
 const NETWORK: &[&str] = &["none", "host"];
+/// What a container gets of docker and of podman when nothing is said.
+const USUAL_NETWORKS: &[&str] = &["bridge", "podman"];
 const AFTER: &[&str] = &["start", "start and attach", "create only"];
 
 fn text(id: FieldId, label: &'static str, example: &'static str, value: impl Into<String>) -> Field {
@@ -31,7 +34,8 @@ fn toggle(id: FieldId, label: &'static str, example: &'static str) -> Field {
     Field { id, label, example, value: Value::Toggle(false), error: None }
 }
 
-fn choice(id: FieldId, label: &'static str, options: &'static [&'static str]) -> Field {
+fn choice(id: FieldId, label: &'static str, options: &[&str]) -> Field {
+    let options = options.iter().map(|option| (*option).to_owned()).collect();
     Field { id, label, example: "", value: Value::Choice { options, at: 0 }, error: None }
 }
 
@@ -65,7 +69,7 @@ pub(super) fn open_run(model: &mut Model) {
         text(FieldId::Env, "Environment", "A=b C=\"d e\"", ""),
         text(FieldId::Ports, "Ports", "8080:80 127.0.0.1:53:53/udp", ""),
         text(FieldId::Mounts, "Mounts", "data:/data /host/dir:/dir:ro", ""),
-        choice(FieldId::Network, "Network", NETWORK),
+        choice(FieldId::Network, "Network", &networks(model)),
         text(FieldId::Memory, "Memory", "512m", ""),
         text(FieldId::Cpus, "CPUs", "1.5", ""),
         text(FieldId::Pids, "Processes", "at most, 100", ""),
@@ -77,6 +81,14 @@ pub(super) fn open_run(model: &mut Model) {
         toggle(FieldId::Init, "Tiny init", "forwards signals and reaps"),
     ];
     open(model, "Run an image".to_owned(), FormKind::Run, fields, focus, "Run");
+}
+
+/// The networks that a container of this host can have: first the one that it gets when nothing is said.
+fn networks(model: &Model) -> Vec<&str> {
+    let is_own = |name: &&str| !NETWORK.contains(name);
+    let mut names: Vec<&str> = model.networks.all().iter().map(|row| row.it.name.as_str()).filter(is_own).collect();
+    names.sort_by_key(|name| (!USUAL_NETWORKS.contains(name), *name));
+    names.into_iter().chain(NETWORK.iter().copied()).collect()
 }
 
 pub(super) fn open_exec(model: &mut Model) {

@@ -148,7 +148,10 @@ pub(super) fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
     if terminal.state == TerminalState::Opening {
         let is_stop = key.code == KeyCode::Esc || Chord::from(key) == detach;
         let is_cancel = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-        return if is_stop || is_cancel { detached(model, session) } else { Vec::new() };
+        if is_stop || is_cancel {
+            return detached(model, session);
+        }
+        // What is typed ahead waits for the process: a link may be slow, and a quiet process does not show that it listens.
     }
     let send = |bytes: Vec<u8>| Command::SessionInput { session, bytes: Bytes::from(bytes) };
     match terminal.model.key(key) {
@@ -172,7 +175,7 @@ pub(super) fn take_key(model: &mut Model, key: KeyEvent) -> Vec<Command> {
 
 pub(super) fn take_paste(model: &mut Model, text: &str) -> Vec<Command> {
     let Some(Layer::Terminal(terminal)) = model.layers.last_mut() else { return Vec::new() };
-    if terminal.state != TerminalState::Live {
+    if terminal.state == TerminalState::Ended {
         return Vec::new();
     }
     terminal.is_used = true;
