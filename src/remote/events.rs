@@ -37,9 +37,19 @@ pub(super) async fn open(link: &Arc<Link>, query: &EventsQuery) -> Result<BoxStr
         n_cuts: 0,
         is_over: false,
     };
-    follow.body = follow.ask().await?;
+    let is_met = link.is_met();
+    follow.body = match follow.ask().await {
+        Ok(body) => body,
+        // What is wrong with whoever is there is said best by the question for that.
+        Err(error) if !is_met && !is_away(&error) => return link.peer().await.and(Err(error)),
+        Err(error) => return Err(error),
+    };
     // Daemons send the head a moment before they subscribe: after another answer they have.
-    link.ping().await?;
+    if is_met {
+        link.ping_once().await?;
+    } else {
+        link.peer().await?;
+    }
     Ok(Box::pin(stream::unfold(follow, |mut follow| async move { follow.next().await.map(|event| (event, follow)) })))
 }
 

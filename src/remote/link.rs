@@ -159,6 +159,11 @@ impl Link {
             .with_hint("update the daemon, or do it on another host"))
     }
 
+    /// Whether it is known who is there.
+    pub(super) fn is_met(&self) -> bool {
+        self.known_peer().is_some()
+    }
+
     fn known_peer(&self) -> Option<Peer> {
         *self.peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -316,8 +321,12 @@ impl Link {
         if kind.starts_with(b"text/html") { Err(self.strange("a web page")) } else { Ok(answer) }
     }
 
-    /// Path and query under the agreed version.
+    /// Path and query under the agreed version. Events may be asked for before there is one, so that a screen on a far host waits once less: without
+    /// a version daemons answer by their newest.
     pub(super) async fn versioned(&self, ask: &Ask) -> Result<String> {
+        if ask.call == Call::Events && !self.is_met() {
+            return Ok(ask.target());
+        }
         Ok(format!("/v{}{}", self.peer().await?.version, ask.target()))
     }
 
@@ -400,7 +409,7 @@ impl Link {
         Ok(start.elapsed())
     }
 
-    async fn ping_once(&self) -> Result<()> {
+    pub(super) async fn ping_once(&self) -> Result<()> {
         let answer = self.exchange("/_ping", Ask::new(Call::Ping), self.within(HELLO)).await?;
         self.whole(answer, MAX_REFUSAL).await.map(drop)
     }

@@ -80,7 +80,15 @@ impl Setup {
             .spawn()
             .unwrap();
         let emulator = vt100::Parser::new(cells(rows), cells(cols), 0);
-        Tty { master: Some(File::from(pty.master)), slave: pty.slave, child, emulator, raw: Vec::new(), first_modes }
+        Tty {
+            master: Some(File::from(pty.master)),
+            slave: pty.slave,
+            child,
+            emulator,
+            raw: Vec::new(),
+            read_at: Instant::now(),
+            first_modes,
+        }
     }
 }
 
@@ -102,8 +110,18 @@ pub(crate) struct Tty {
     child: Child,
     emulator: vt100::Parser,
     raw: Vec<u8>,
+    /// When something came last.
+    read_at: Instant,
     first_modes: (LocalFlags, u32),
 }
+
+/// What programs ask a terminal, and what an ordinary one answers: device attributes, keyboard protocol, cursor.
+const QUESTIONS: [(&[u8], &[u8]); 4] = [
+    (b"\x1b[c", b"\x1b[?62;22c"),
+    (b"\x1b[0c", b"\x1b[?62;22c"),
+    (b"\x1b[?u", b"\x1b[?0u"),
+    (b"\x1b[6n", b"\x1b[1;1R"),
+];
 
 impl Tty {
     pub(crate) fn write(&mut self, text: &str) {
@@ -134,6 +152,12 @@ impl Tty {
         }
         let mut buffer = [0_u8; 16384];
         if let Ok(n) = master.read(&mut buffer) {
+            self.read_at = Instant::now();
+            for (_, answer) in
+                QUESTIONS.iter().filter(|(question, _)| memchr::memmem::find(&buffer[..n], question).is_some())
+            {
+                master.write_all(answer).unwrap();
+            }
             self.raw.extend_from_slice(&buffer[..n]);
             self.emulator.process(&buffer[..n]);
         }
@@ -159,7 +183,7 @@ impl Tty {
         }
     }
 
-    /// Reads until what `look` sees is another thing than before; how long that took. `None` when it never was.
+    /// Reads until what `look` sees is another thing than before; how long it took until that was read. `None` when it never was.
     pub(crate) fn wait_change<T: PartialEq>(&mut self, look: impl Fn(&vt100::Screen) -> T) -> Option<Duration> {
         self.wait_change_within(PATIENCE, look)
     }
@@ -173,7 +197,7 @@ impl Tty {
         while start.elapsed() < patience {
             self.read_until(start + patience);
             if look(self.emulator.screen()) != before {
-                return Some(start.elapsed());
+                return Some(self.read_at.saturating_duration_since(start));
             }
         }
         None

@@ -328,6 +328,12 @@ impl LogsModel {
         vec![self.subscribe(Some(self.options.tail))]
     }
 
+    /// Goes on after the view was left for another: what came meanwhile nobody waited for.
+    pub fn come_back(&mut self) -> Vec<LogsCommand> {
+        self.live_from_ns = None;
+        self.resume()
+    }
+
     /// Asks each source since its last line; `first_tail` for those that gave none yet.
     fn subscribe(&mut self, first_tail: Option<u64>) -> LogsCommand {
         self.generation += 1;

@@ -261,7 +261,7 @@ fn follow_logs(model: &mut Model, out: &mut Vec<Command>) {
     // With room for as many subscriptions as a view may ever have.
     let generation = model.fresh_id() << 32;
     let mut commands = match &mut model.detail.logs {
-        Some(logs) if is_same_view => logs.resume(),
+        Some(logs) if is_same_view => logs.come_back(),
         _ => {
             let sources = sources.into_iter().map(|s| LogSource { container: s.id, label: s.name }).collect();
             let options = LogsOptions {
