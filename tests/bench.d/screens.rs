@@ -20,6 +20,8 @@ use super::tool;
 /// How many containers run; the rest only exists.
 const N_RUNNING: usize = 40;
 const N_STARTS: usize = 7;
+/// Before a start: the daemon is still at what the last screen asked.
+const QUIET: Duration = Duration::from_secs(1);
 const N_KEYS: usize = 40;
 const IDLE: Duration = Duration::from_secs(12);
 const FLOOD: Duration = Duration::from_secs(12);
@@ -170,6 +172,7 @@ fn starts(bench: &mut Bench, peers: &[Peer], with: &str) {
     let (mut times, mut bytes) = (vec![Vec::new(); peers.len()], vec![f64::NAN; peers.len()]);
     for round in 0..=N_STARTS {
         for (at, peer) in peers.iter().enumerate() {
+            std::thread::sleep(QUIET);
             let start = Instant::now();
             let Some(tty) = open(bench, peer, "box-0") else { continue };
             if round > 0 {
