@@ -50,6 +50,7 @@
 //! | TLS, proxies, deadlines of a connection | `http/` |
 //! | what a daemon is asked, and how its answer is read | `remote/`, one verb a function; `api/routes.rs`, `api/from_wire/` |
 //! | what differs between API versions and daemons | `api/compat.rs` |
+//! | how a host behind ssh is reached, how many logins it takes | `remote/ssh.rs`, `remote/ssh/logins.rs` |
 //! | how a host is named (-H, DOCKER_HOST, contexts) | `config/host.rs`, `config/contexts.rs` |
 //! | a step of a container's start | `runtime/plan.rs` decides it, `runtime/init.rs` does it |
 //! | a limit | `runtime/cgroup/limits.rs` |
