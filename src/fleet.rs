@@ -51,6 +51,17 @@ impl Member {
         format!("{}/{name}", self.name)
     }
 
+    /// # Errors
+    /// `Forbidden` for whatever would change something on a host that is read-only.
+    fn may_change(&self, subject: &str) -> Result<()> {
+        if self.access == Access::Full {
+            return Ok(());
+        }
+        let message = format!("{} is read-only: nothing there is changed from this list", self.name);
+        Err(EngineError::new(Class::Forbidden, subject, message)
+            .with_hint("H goes to that host, where ctrl-w allows changes; or take read_only from it in the config"))
+    }
+
     fn patience(&self) -> Duration {
         if self.is_silent.load(Ordering::Relaxed) { GRACE } else { ANSWER_TIME }
     }
@@ -118,12 +129,6 @@ impl Fleet {
             (!rest.is_empty()).then_some((&**member, rest))
         })
     }
-}
-
-/// For what would change something where nothing is to be changed.
-fn read_only(host: &str, ctr: &str) -> EngineError {
-    EngineError::new(Class::Forbidden, ctr, format!("{host} is read-only: nothing there is changed from this list"))
-        .with_hint("H goes to that host, where ctrl-w allows changes; or take read_only from it in the config")
 }
 
 fn silent(host: &str) -> EngineError {

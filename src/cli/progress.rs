@@ -205,7 +205,7 @@ impl Totals {
     fn of(parts: &[Step]) -> Self {
         let mut it = Self::default();
         for part in parts {
-            it.n_over += usize::from(is_over(part.verb));
+            it.n_over += usize::from(part.is_settled());
             if !matches!(part.verb, "present" | "exists" | "mounted") {
                 let total = part.total_bytes.unwrap_or(0);
                 it.all_bytes += total;
@@ -215,10 +215,6 @@ impl Totals {
         }
         it
     }
-}
-
-fn is_over(verb: &str) -> bool {
-    matches!(verb, "present" | "done" | "exists" | "mounted" | "pushed")
 }
 
 fn moves(verb: &str) -> bool {

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::container::Status;
+use crate::engine::container::{DEFAULT_STOP_TIMEOUT, Status};
 use crate::engine::{Class, EngineError, RemoveContainer, Result, StopOptions, UpdateContainer};
 use crate::shim::protocol::{Answer, StopTimeout};
 use crate::shim::{self, Probe, Request, ShimClient};
@@ -406,9 +406,6 @@ impl Core {
         }
     }
 }
-
-/// Docker's.
-pub(crate) const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What becomes of the volumes that were made for a container alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

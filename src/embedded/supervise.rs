@@ -3,14 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::engine::container::Status;
+use crate::engine::container::{DEFAULT_STOP_TIMEOUT, Status};
 use crate::engine::{Class, EngineError, Result};
 use crate::shim::protocol::Answer;
 use crate::shim::{self, LogConfig, Request, Rootfs, ShimClient, ShimConfig};
 use crate::stdx::human;
 use crate::stdx::ids::Id;
 
-use super::lifecycle::DEFAULT_STOP_TIMEOUT;
 use super::record::ContainerRecord;
 use super::spec::{self, Joins, Mode, Surroundings};
 use super::view::View;

@@ -208,11 +208,14 @@ pub struct ListContainers {
     pub filters: Filters,
 }
 
+/// Between the stop signal and the kill where nobody says otherwise, as docker has it.
+pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StopOptions {
     /// `None`: the container's stop signal.
     pub signal: Option<String>,
-    /// `None`: the container's, else 10 s. Zero kills at once; `Duration::MAX` never kills.
+    /// `None`: the container's, else [`DEFAULT_STOP_TIMEOUT`]. Zero kills at once; `Duration::MAX` never kills.
     pub timeout: Option<Duration>,
 }
 

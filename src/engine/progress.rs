@@ -14,6 +14,13 @@ pub struct Step {
     pub total_bytes: Option<u64>,
 }
 
+impl Step {
+    /// Whether its part has nothing more to wait for.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.verb, "present" | "done" | "exists" | "mounted" | "pushed")
+    }
+}
+
 /// Where steps go. Cheap to clone; called from any thread.
 #[derive(Clone)]
 pub struct Progress(pub Arc<dyn Fn(Step) + Send + Sync>);

@@ -11,13 +11,13 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::select_all;
 
-use super::{Fleet, GRACE, Member, choose_a_host, read_only};
+use super::{Fleet, GRACE, Member, choose_a_host};
 use crate::engine::system::Usage;
 use crate::engine::{
-    Access, BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventKind,
-    EventsQuery, Filters, Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles,
-    ListImages, LoadedImage, NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage,
-    Result, System, Volume, Volumes, Writer,
+    BoxStream, Class, CreateVolume, DiskUsage, EngineError, EngineInfo, EngineVersion, Event, EventKind, EventsQuery,
+    Filters, Force, HistoryEntry, HostLoad, ImageDetail, ImageSummary, Images, ImportImage, LayerFiles, ListImages,
+    LoadedImage, NetworkSummary, Networks, Progress, PruneReport, Reader, RemoveImage, RemovedImage, Result, System,
+    Volume, Volumes, Writer,
 };
 
 /// Wait before a host whose event stream ended is asked again.
@@ -113,11 +113,9 @@ impl Volumes for Fleet {
     }
 
     async fn remove(&self, name: &str, force: Force) -> Result<()> {
-        match self.addressed(name) {
-            Some((member, _)) if member.access == Access::ReadOnly => Err(read_only(&member.name, name)),
-            Some((member, rest)) => member.engine.volumes().remove(rest, force).await,
-            None => Err(choose_a_host("removing a volume")),
-        }
+        let (member, rest) = self.addressed(name).ok_or_else(|| choose_a_host("removing a volume"))?;
+        member.may_change(name)?;
+        member.engine.volumes().remove(rest, force).await
     }
 
     async fn prune(&self, _filters: &Filters) -> Result<PruneReport> {

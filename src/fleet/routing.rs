@@ -4,9 +4,9 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 
-use super::{Fleet, Member, choose_a_host, read_only};
+use super::{Fleet, Member, choose_a_host};
 use crate::engine::{
-    Access, AttachOptions, Attached, BoxStream, Change, Class, CommitContainer, ContainerDetail, ContainerSpec,
+    AttachOptions, Attached, BoxStream, Change, Class, CommitContainer, ContainerDetail, ContainerSpec,
     ContainerSummary, Containers, CopiedPath, CopyInto, CreatedContainer, EngineError, ExecDetail, ExecSpec, Execs,
     Exit, Filters, ListContainers, LogStream, LogsQuery, ProcessTable, PruneReport, Reader, RemoveContainer, Result,
     StatsQuery, StatsSample, StopOptions, TtySize, UpdateContainer, WaitCondition, Writer,
@@ -45,10 +45,9 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::owner`]; `Forbidden` on a read-only host.
     async fn changed<'a>(&'a self, ctr: &'a str) -> Result<(&'a Member, String)> {
-        match self.owner(ctr).await? {
-            (member, _) if member.access == Access::ReadOnly => Err(read_only(&member.name, ctr)),
-            found => Ok(found),
-        }
+        let (member, name) = self.owner(ctr).await?;
+        member.may_change(ctr)?;
+        Ok((member, name))
     }
 
     /// Who started this command, and its id there.
@@ -222,7 +221,7 @@ impl Execs for Fleet {
     async fn create(&self, ctr: &str, spec: &ExecSpec) -> Result<String> {
         let (member, ctr) = self.changed(ctr).await?;
         let exec_id = member.engine.execs().create(&ctr, spec).await?;
-        Ok(format!("{}/{exec_id}", member.name))
+        Ok(member.own(&exec_id))
     }
 
     async fn start(&self, exec_id: &str, size: Option<TtySize>) -> Result<Attached> {

@@ -11,6 +11,7 @@ use crate::api::compat::{Family, Feature};
 use crate::api::read::Read;
 use crate::api::routes::{Call, Query};
 use crate::api::{create, error, from_wire};
+use crate::engine::container::DEFAULT_STOP_TIMEOUT;
 use crate::engine::{
     AttachOptions, Attached, BoxStream, Change, Class, CommitContainer, ContainerDetail, ContainerSpec,
     ContainerSummary, Containers, CopiedPath, CopyInto, CreatedContainer, EngineError, Exit, Filters, ListContainers,
@@ -22,8 +23,6 @@ use crate::engine::{
 const STOP_MARGIN: Duration = Duration::from_secs(60);
 /// Docker's wait before it kills; a container may have its own, which only the daemon knows.
 const STOP_TIMEOUT: Duration = Duration::from_secs(600);
-/// Between signal and kill where a container says nothing.
-const USUAL_GRACE: Duration = Duration::from_secs(10);
 
 /// What was typed, as it may stand in a path: without its leading slash.
 ///
@@ -248,7 +247,7 @@ impl Remote {
             return Ok(None);
         }
         let own = Containers::inspect(self, ctr).await?.spec.stop_timeout;
-        Ok(own.filter(|timeout| !timeout.is_zero()).or(Some(USUAL_GRACE)))
+        Ok(own.filter(|timeout| !timeout.is_zero()).or(Some(DEFAULT_STOP_TIMEOUT)))
     }
 }
 

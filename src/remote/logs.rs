@@ -281,20 +281,19 @@ impl Tail {
 
     /// From the prelude's end on, or only what is new.
     async fn follow_on(&mut self, is_exact: bool) -> Result<()> {
-        if is_exact {
-            return self.reopen().await;
-        }
-        self.body = self.ask(None).await?;
-        self.opened = Instant::now();
-        self.lines = LogLines::new(self.framing);
-        Ok(())
+        if is_exact { self.reopen().await } else { self.begin(None).await }
     }
 
     async fn reopen(&mut self) -> Result<()> {
-        self.body = self.ask(self.resume.since_ns()).await?;
+        self.begin(self.resume.since_ns()).await?;
+        self.resume.asked_again();
+        Ok(())
+    }
+
+    async fn begin(&mut self, since_ns: Option<i64>) -> Result<()> {
+        self.body = self.ask(since_ns).await?;
         self.opened = Instant::now();
         self.lines = LogLines::new(self.framing);
-        self.resume.asked_again();
         Ok(())
     }
 }

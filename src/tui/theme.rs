@@ -10,6 +10,8 @@ use std::fmt;
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::engine::HostColor;
+
 /// Built-in themes: name and text of its file.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("dark", include_str!("../../themes/dark.toml")),
@@ -153,6 +155,16 @@ impl fmt::Display for ThemeError {
 }
 
 impl Theme {
+    /// The colour that a host's owner gave it; `None` for none.
+    pub fn host(&self, color: HostColor) -> Option<Style> {
+        match color {
+            HostColor::Plain => None,
+            HostColor::Green => Some(self.ok),
+            HostColor::Yellow => Some(self.warn),
+            HostColor::Red => Some(self.error),
+        }
+    }
+
     /// The built-in theme of that name.
     pub fn built_in(name: &str) -> Option<Self> {
         let (name, source) = BUILT_IN.iter().find(|(known, _)| *known == name)?;

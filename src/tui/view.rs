@@ -109,15 +109,8 @@ fn header(model: &Model, area: Rect, buf: &mut Buffer) {
 
 /// A host that the user gave a colour stands out: a glance must tell production from the rest.
 fn host_style(model: &Model) -> Style {
-    use crate::engine::HostColor;
-    let theme = &model.theme;
     let loud = ratatui::style::Modifier::BOLD | ratatui::style::Modifier::REVERSED;
-    match model.host.color {
-        HostColor::Plain => theme.dim,
-        HostColor::Green => theme.ok.add_modifier(loud),
-        HostColor::Yellow => theme.warn.add_modifier(loud),
-        HostColor::Red => theme.error.add_modifier(loud),
-    }
+    model.theme.host(model.host.color).map_or(model.theme.dim, |style| style.add_modifier(loud))
 }
 
 /// `12 up  1 unhealthy  3 exited`, only what there is; signs instead of words where there is little room.

@@ -160,13 +160,9 @@ impl Parts {
 
     /// What is still to be said once the whole has ended well: podman tells the end of no part.
     pub fn rest(self) -> impl Iterator<Item = Step> {
-        self.0.into_values().filter_map(|step| {
-            let verb = match step.verb {
-                "present" | "done" | "exists" | "mounted" | "pushed" => return None,
-                "preparing" | "pushing" => "pushed",
-                _ => "done",
-            };
-            Some(Step { verb, done_bytes: step.total_bytes.unwrap_or(step.done_bytes), ..step })
+        self.0.into_values().filter(|step| !step.is_settled()).map(|step| {
+            let verb = if matches!(step.verb, "preparing" | "pushing") { "pushed" } else { "done" };
+            Step { verb, done_bytes: step.total_bytes.unwrap_or(step.done_bytes), ..step }
         })
     }
 }

@@ -18,8 +18,8 @@ use super::{Fake, files, images, volumes};
 use crate::engine::attach::{AttachOptions, Attached, Input, Output, TtySize};
 use crate::engine::changes::{Change, CommitContainer, CopiedPath, CopyInto};
 use crate::engine::container::{
-    ContainerDetail, ContainerSummary, CreatedContainer, Exit, ListContainers, MountPoint, ProcessTable,
-    RemoveContainer, State, Status, StopOptions, UpdateContainer, WaitCondition,
+    ContainerDetail, ContainerSummary, CreatedContainer, DEFAULT_STOP_TIMEOUT, Exit, ListContainers, MountPoint,
+    ProcessTable, RemoveContainer, State, Status, StopOptions, UpdateContainer, WaitCondition,
 };
 use crate::engine::error::{Class, EngineError, Result};
 use crate::engine::filter::Filters;
@@ -650,7 +650,7 @@ impl Fake {
         }
         let signal = options.signal.as_deref().or(known.spec.stop_signal.as_deref()).unwrap_or("TERM");
         let number = signal_number(signal)?;
-        let timeout = options.timeout.or(known.spec.stop_timeout).unwrap_or(Duration::from_secs(10));
+        let timeout = options.timeout.or(known.spec.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT);
         let id = known.id.clone();
         known.stopping = true;
         if known.state.status == Status::Restarting {

@@ -10,7 +10,7 @@ use crate::engine::progress::Step;
 
 use super::super::model::Model;
 use super::super::model::layers::JobsBox;
-use super::super::model::news::{Job, JobEnd, PastJob, is_settled};
+use super::super::model::news::{Job, JobEnd, PastJob};
 use super::super::text::{self, sanitise};
 use super::super::theme::Theme;
 use super::super::units;
@@ -110,10 +110,10 @@ fn paint_parts(parts: &[Step], scroll: usize, area: Rect, theme: &Theme, buf: &m
         let mut x = area.x + name_room as u16 + 2;
         let share =
             part.total_bytes.filter(|total| *total > 0).map(|total| part.done_bytes.min(total) as f64 / total as f64);
-        let share = if is_settled(part.verb) { Some(1.0) } else { share };
+        let share = if part.is_settled() { Some(1.0) } else { share };
         if let (Some(share), true) = (share, bar_room >= 6) {
             let full = (share * f64::from(bar_room)).round() as usize;
-            let style = if is_settled(part.verb) { theme.faint } else { theme.accent };
+            let style = if part.is_settled() { theme.faint } else { theme.accent };
             put(buf, x, y, bar_room, &"█".repeat(full), style);
             put(
                 buf,
@@ -125,9 +125,9 @@ fn paint_parts(parts: &[Step], scroll: usize, area: Rect, theme: &Theme, buf: &m
             );
         }
         x += if bar_room >= 6 { bar_room + 2 } else { 0 };
-        let style = if is_settled(part.verb) { theme.dim } else { theme.text };
+        let style = if part.is_settled() { theme.dim } else { theme.text };
         x += put(buf, x, y, area.right().saturating_sub(x), &text::pad(part.verb, 10), style) + 1;
-        let fact = match (is_settled(part.verb), part.total_bytes) {
+        let fact = match (part.is_settled(), part.total_bytes) {
             (false, Some(total)) if part.done_bytes > 0 => {
                 format!("{}/{}", units::bytes(part.done_bytes.min(total)), units::bytes(total))
             }

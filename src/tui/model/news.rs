@@ -63,11 +63,6 @@ pub const MAX_PAST_JOBS: usize = 20;
 /// Parts kept of a job; layers are fewer, files of a host may be more.
 const MAX_PARTS: usize = 256;
 
-/// Whether a part has nothing more to wait for.
-pub fn is_settled(verb: &str) -> bool {
-    matches!(verb, "present" | "done" | "exists" | "mounted" | "pushed")
-}
-
 impl Job {
     pub fn new(id: u64, title: String, started: Instant, work: Work) -> Self {
         Self { id, title, started, work, parts: Vec::new(), first_bytes: None }
@@ -126,7 +121,7 @@ impl Job {
 
     /// The step that says most: the last that is still going on.
     pub fn present_step(&self) -> Option<&Step> {
-        self.parts.iter().rfind(|part| !is_settled(part.verb) && part.verb != "waiting").or(self.parts.last())
+        self.parts.iter().rfind(|part| !part.is_settled() && part.verb != "waiting").or(self.parts.last())
     }
 
     pub fn ended(self, end: JobEnd, now: Instant) -> PastJob {

@@ -4,8 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use crate::engine::HealthStatus;
 use crate::engine::container::Status;
-use crate::engine::{HealthStatus, HostColor};
 
 use super::super::listing::Loading;
 use super::super::model::containers::Column;
@@ -271,14 +271,9 @@ fn paint_row(model: &Model, row: &ContainerRow, columns: &[Placed], line: Rect, 
 
 /// As the host's owner wants it to stand out; one that is away has a word behind its name.
 fn host_style(model: &Model, host: &str) -> Style {
-    let theme = &model.theme;
     let is_its = |name: &str| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("));
-    match model.host.members.iter().find(|member| is_its(&member.name)).map(|member| member.color) {
-        Some(HostColor::Green) => theme.ok,
-        Some(HostColor::Yellow) => theme.warn,
-        Some(HostColor::Red) => theme.error,
-        _ => theme.accent,
-    }
+    let member = model.host.members.iter().find(|member| is_its(&member.name));
+    member.and_then(|member| model.theme.host(member.color)).unwrap_or(model.theme.accent)
 }
 
 fn cell(model: &Model, row: &ContainerRow, usage: Option<&Usage>, column: Column) -> (String, Style) {
