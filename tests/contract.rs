@@ -23,6 +23,8 @@ mod lifecycle;
 mod lists;
 #[path = "contract/peers.rs"]
 mod peers;
+#[path = "common/program.rs"]
+mod program;
 #[path = "contract/sink.rs"]
 mod sink;
 #[allow(dead_code)] // another test program uses the rest

@@ -16,6 +16,8 @@ mod good;
 mod house;
 #[path = "hostile/names.rs"]
 mod names;
+#[path = "common/program.rs"]
+mod program;
 #[path = "hostile/shapes.rs"]
 mod shapes;
 #[path = "contract/sink.rs"]

@@ -15,6 +15,8 @@ mod driver;
 mod line;
 #[path = "hosts/person.rs"]
 mod person;
+#[path = "common/program.rs"]
+mod program;
 #[path = "hosts/relay.rs"]
 mod relay;
 #[allow(dead_code)] // another test program uses the rest

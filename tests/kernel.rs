@@ -12,6 +12,8 @@ mod embedded;
 mod images;
 #[path = "kernel/peers.rs"]
 mod peers;
+#[path = "common/program.rs"]
+mod program;
 #[path = "kernel/regressions.rs"]
 mod regressions;
 #[path = "kernel/runtime.rs"]

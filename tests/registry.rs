@@ -7,6 +7,8 @@
 mod faults;
 #[path = "registry/house.rs"]
 mod house;
+#[path = "common/program.rs"]
+mod program;
 #[path = "registry/proxy.rs"]
 mod proxy;
 #[path = "registry/pulling.rs"]

@@ -12,6 +12,8 @@ mod daemons;
 mod driver;
 #[path = "remote/line.rs"]
 mod line;
+#[path = "common/program.rs"]
+mod program;
 #[path = "remote/screen.rs"]
 mod screen;
 #[path = "remote/ssh.rs"]

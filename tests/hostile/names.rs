@@ -254,8 +254,7 @@ fn a_socket_without_permission_says_which_group() {
     let mode = |path: &std::path::Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     mode(dir.path(), 0o755);
     let program = dir.path().join("orlop");
-    std::fs::copy(env!("CARGO_BIN_EXE_orlop"), &program).unwrap();
-    mode(&program, 0o755);
+    crate::program::copy(env!("CARGO_BIN_EXE_orlop"), &program);
     let socket = dir.path().join("docker.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let closed = dir.path().join("closed");

@@ -23,10 +23,10 @@ fn is_there(program: &str) -> bool {
 fn workshop() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::Builder::new().prefix("orlop-peers-").tempdir().unwrap();
     let runtime = dir.path().join("orlop-runtime");
-    fs::copy(env!("CARGO_BIN_EXE_orlop"), &runtime).unwrap();
+    crate::program::copy(env!("CARGO_BIN_EXE_orlop"), &runtime);
     let bin = dir.path().join("rootfs/bin");
     fs::create_dir_all(&bin).unwrap();
-    fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+    crate::program::copy("/bin/busybox", bin.join("busybox"));
     for name in ["sh", "id", "cat", "sleep", "true", "tty", "ls", "grep", "uname"] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }

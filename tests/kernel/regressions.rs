@@ -155,8 +155,7 @@ fn cve_2026_41567_no_program_is_run_to_decompress() {
     let trace = lab.dir.path().join("executed");
     for name in ["xz", "unxz", "unpigz", "pigz", "gzip", "gunzip", "zstd", "unzstd", "tar", "bzip2"] {
         let path = dir.join(name);
-        std::fs::write(&path, format!("#!/bin/sh\necho {name} >> {}\nexec cat\n", trace.display())).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        crate::program::write(&path, format!("#!/bin/sh\necho {name} >> {}\nexec cat\n", trace.display()));
     }
     let tar = super::embedded::busybox_tar().unwrap();
     let packed = |name: &str, bytes: Vec<u8>| {

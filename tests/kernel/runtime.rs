@@ -34,7 +34,7 @@ impl Bundle {
         let dir = tempfile::Builder::new().prefix("orlop-runtime-").tempdir().unwrap();
         let bin = dir.path().join("rootfs/bin");
         fs::create_dir_all(&bin).unwrap();
-        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        crate::program::copy("/bin/busybox", bin.join("busybox"));
         for name in
             ["sh", "cat", "ls", "id", "sleep", "env", "true", "mount", "grep", "stat", "touch", "readlink", "tty"]
         {
@@ -404,7 +404,7 @@ fn cve_2019_5736_the_runtimes_file_cannot_be_written_through_its_processes() {
     let Some(bundle) = Bundle::new(&["sleep", "100"]) else { return };
     // A copy that nobody else runs: while a program runs, its file is busy for writers whatever its mount says.
     let program = bundle.dir.path().join("orlop-runtime");
-    fs::copy(env!("CARGO_BIN_EXE_orlop"), &program).unwrap();
+    crate::program::copy(env!("CARGO_BIN_EXE_orlop"), &program);
     drop(bundle.command(&[]));
     let mut create = Command::new(&program);
     create

@@ -116,8 +116,7 @@ fn cve_2026_31431_what_the_profile_refuses_is_refused_in_a_container() {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     for probe in &PROBES {
         let path = dir.path().join(probe.name);
-        std::fs::write(&path, program(probe.call)).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        crate::program::write(&path, program(probe.call));
     }
     let lab = Lab::new();
     let seen = answers(&lab, dir.path(), &[]);

@@ -244,7 +244,6 @@ esac
 
 #[test]
 fn a_credential_helper_keeps_what_login_learns() {
-    use std::os::unix::fs::PermissionsExt;
     if !tools() {
         return;
     }
@@ -252,8 +251,7 @@ fn a_credential_helper_keeps_what_login_learns() {
     let host = registry.host();
     let dir = tempfile::tempdir().unwrap();
     let helper = dir.path().join("docker-credential-oftest");
-    std::fs::write(&helper, HELPER).unwrap();
-    std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();
+    crate::program::write(&helper, HELPER);
     let config = dir.path().join("config.json");
     std::fs::write(&config, r#"{"credsStore":"oftest"}"#).unwrap();
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap_or_default());

@@ -4,8 +4,6 @@
 //! begins with an `ssh` that names another configuration file. Nothing of orlop knows of that.
 
 use std::collections::HashMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -68,8 +66,7 @@ impl Home {
         let home = Self { dir: dir.to_owned() };
         std::fs::create_dir(dir.join("bin")).unwrap();
         let wrapper = format!("#!/bin/sh\nexec {} -F {}/config \"$@\"\n", which("ssh").display(), dir.display());
-        std::fs::write(dir.join("bin/ssh"), wrapper).unwrap();
-        std::fs::set_permissions(dir.join("bin/ssh"), Permissions::from_mode(0o755)).unwrap();
+        crate::program::write(dir.join("bin/ssh"), wrapper);
         make_key(&dir.join("user_key"));
         std::fs::copy(dir.join("user_key.pub"), dir.join("authorized_keys")).unwrap();
         home.configure("");
