@@ -14,12 +14,12 @@ use super::model::news::Tone;
 use super::model::{Link, Model, Pane, Tab, Zoom};
 use super::settings::Motion;
 use super::theme::Theme;
-use super::widgets::{clear, frame, put, put_line, put_right};
+use super::widgets::{clear, frame, ground, put, put_line, put_right};
 use super::{charts, modals, pages, text, units};
 
-/// Paints the whole screen; returns where the text cursor stands, if it is to be seen.
+/// Paints the whole screen on blank cells; returns where the text cursor stands, if it is to be seen.
 pub fn view(model: &Model, area: Rect, buf: &mut Buffer) -> Option<Position> {
-    clear(buf, area, model.theme.text);
+    ground(buf, area, model.theme.text);
     match Layout::of(model) {
         Layout::TooSmall => {
             too_small(model, area, buf);

@@ -1,6 +1,6 @@
 //! Small pieces that pages and modals are made of. They know cells, text and theme, nothing of the model. Empty areas are fine everywhere.
 
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
@@ -13,9 +13,23 @@ pub fn put(buf: &mut Buffer, x: u16, y: u16, room: u16, text: &str, style: Style
     if room == 0 || !buf.area.contains(ratatui::layout::Position::new(x, y)) {
         return 0;
     }
+    if text.len() <= usize::from(room) && text::is_plain(text) {
+        return put_plain(buf, x, y, text, style);
+    }
     let shown = text::clip(text, room.into());
     let (end, _) = buf.set_stringn(x, y, &shown, room.into(), style);
     end - x
+}
+
+/// The short way for text of one byte a cell, from a cell that is there; ends at the buffer's edge.
+fn put_plain(buf: &mut Buffer, x: u16, y: u16, text: &str, style: Style) -> u16 {
+    let room = usize::from(buf.area.right() - x);
+    let from = buf.index_of(x, y);
+    let n = text.len().min(room);
+    for (at, cell) in buf.content[from..from + n].iter_mut().enumerate() {
+        cell.set_symbol(&text[at..=at]).set_style(style);
+    }
+    n as u16
 }
 
 /// Writes `text` against the right end of `room` cells from `x`.
@@ -41,6 +55,15 @@ pub fn wash(buf: &mut Buffer, row: Rect, style: Style) {
         for x in row.left()..row.right() {
             buf[(x, y)].set_style(style);
         }
+    }
+}
+
+/// Gives blank cells their ground; costs nothing where that is the terminal's own.
+pub fn ground(buf: &mut Buffer, area: Rect, style: Style) {
+    let mut cell = Cell::EMPTY;
+    cell.set_style(style);
+    if cell != Cell::EMPTY {
+        wash(buf, area, style);
     }
 }
 

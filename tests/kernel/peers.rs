@@ -45,12 +45,15 @@ fn said(output: &Output) -> (i32, String, String) {
 struct Peer {
     words: Vec<String>,
     daemon: Option<Child>,
+    /// Where its command stands: podman's conmon writes a file `oom` there.
+    dir: PathBuf,
 }
 
 impl Peer {
     fn call(&self, words: &[&str]) -> (i32, String, String) {
         let mut command = Command::new("timeout");
-        command.arg(DEADLINE.as_secs().to_string()).args(&self.words).args(words).stdin(Stdio::null());
+        command.arg(DEADLINE.as_secs().to_string()).args(&self.words).args(words);
+        command.current_dir(&self.dir).stdin(Stdio::null());
         said(&command.output().unwrap())
     }
 
@@ -167,7 +170,11 @@ fn dockerd_runs_containers_on_it() {
         .stderr(fs::File::create(dir.path().join("log")).unwrap())
         .spawn()
         .unwrap();
-    let peer = Peer { words: ["docker", "--host", &host].map(str::to_owned).into(), daemon: Some(daemon) };
+    let peer = Peer {
+        words: ["docker", "--host", &host].map(str::to_owned).into(),
+        daemon: Some(daemon),
+        dir: dir.path().to_owned(),
+    };
     let end = Instant::now() + DEADLINE;
     while peer.call(&["info"]).0 != 0 {
         assert!(Instant::now() < end, "dockerd: {}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
@@ -187,7 +194,8 @@ fn podman_runs_containers_on_it() {
     let words =
         ["podman", "--root", &at("root"), "--runroot", &at("run"), "--tmpdir", &at("tmp"), "--storage-driver", "vfs"];
     let more = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", runtime.to_str().unwrap()];
-    let peer = Peer { words: words.iter().chain(&more).map(|word| (*word).to_owned()).collect(), daemon: None };
+    let words = words.iter().chain(&more).map(|word| (*word).to_owned()).collect();
+    let peer = Peer { words, daemon: None, dir: dir.path().to_owned() };
     let (code, _, err) = peer.call(&["import", tar.to_str().unwrap(), "bb"]);
     assert_eq!(code, 0, "{err}");
     peer.contract();

@@ -185,7 +185,8 @@ impl Drop for Daemon {
 
 fn spawn(recipe: &mut Command, dir: &Path) -> Child {
     let log = File::create(dir.join("log")).unwrap();
-    recipe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    // Podman's conmon writes a file `oom` where it stands when a container ran out of memory.
+    recipe.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// The engine at a socket.

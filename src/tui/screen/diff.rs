@@ -19,7 +19,9 @@ const GAP: u16 = 4;
 pub(super) fn write(shown: &Buffer, next: &Buffer, depth: Depth, charset: Charset, out: &mut String) {
     let mut writer = Writer { next, pen: Pen::new(depth), charset, at: None, out };
     let area = next.area;
-    for y in area.top()..area.bottom() {
+    let width = usize::from(area.width).max(1);
+    let rows = shown.content.chunks_exact(width).zip(next.content.chunks_exact(width));
+    for (y, _) in (area.top()..area.bottom()).zip(rows).filter(|(_, (before, now))| !is_equal_row(before, now)) {
         let mut x = area.left();
         // Cells that a wide character used to cover are written though they look the same.
         let mut uncovered = 0_u16;
@@ -50,10 +52,20 @@ fn width_of(cell: &Cell) -> u16 {
 }
 
 fn looks_same(a: &Cell, b: &Cell) -> bool {
-    match is_blank(a) && is_blank(b) {
-        true => a.bg == b.bg,
-        false => a == b,
-    }
+    is_equal(a, b) || (a.bg == b.bg && is_blank(a) && is_blank(b))
+}
+
+/// All that is ever painted of a cell; nearly all are one byte, and a call for each to compare them would be most of a frame's time.
+fn is_equal(a: &Cell, b: &Cell) -> bool {
+    let is_same_symbol = match (a.symbol().as_bytes(), b.symbol().as_bytes()) {
+        ([a], [b]) => a == b,
+        (a, b) => a == b,
+    };
+    is_same_symbol && (a.fg, a.bg, a.modifier) == (b.fg, b.bg, b.modifier)
+}
+
+fn is_equal_row(before: &[Cell], now: &[Cell]) -> bool {
+    before.iter().zip(now).all(|(before, now)| is_equal(before, now))
 }
 
 /// Blanks of one background from here on, as far as the last one that changed.

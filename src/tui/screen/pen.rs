@@ -193,10 +193,32 @@ fn distance(a: (u8, u8, u8), b: (u8, u8, u8)) -> u32 {
     d(a.0, b.0) + d(a.1, b.1) + d(a.2, b.2)
 }
 
+/// The cube's nearest, channel by channel, or the grey nearest to the mean, whichever is nearer.
 fn nearest_256(r: u8, g: u8, b: u8) -> u8 {
-    (16..=255).min_by_key(|n| distance(rgb_of_256(*n), (r, g, b))).unwrap_or(15)
+    let level = |channel: u8| (0_u8..6).min_by_key(|at| CUBE[usize::from(*at)].abs_diff(channel)).unwrap_or(0);
+    let cube = 16 + 36 * level(r) + 6 * level(g) + level(b);
+    let mean = (u16::from(r) + u16::from(g) + u16::from(b)) / 3;
+    let below = 232 + (mean.saturating_sub(8) / 10).min(23) as u8;
+    let all = [cube, below, below.saturating_add(1)];
+    all.into_iter().min_by_key(|n| distance(rgb_of_256(*n), (r, g, b))).unwrap_or(cube)
 }
 
 fn nearest_16(r: u8, g: u8, b: u8) -> u8 {
     (0..16).min_by_key(|n| distance(ANSI16[usize::from(*n)], (r, g, b))).unwrap_or(7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_of_256_is_the_nearest_of_all() {
+        let steps = || (0..=255_u8).step_by(5).chain([8, 18, 95, 118, 128, 238, 254]);
+        for (r, g) in steps().flat_map(|r| steps().map(move |g| (r, g))) {
+            for b in steps() {
+                let of_all = (16..=255).min_by_key(|n| distance(rgb_of_256(*n), (r, g, b)));
+                assert_eq!(Some(nearest_256(r, g, b)), of_all, "{r} {g} {b}");
+            }
+        }
+    }
 }
