@@ -9,12 +9,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Cells that `text` takes.
 pub fn width(text: &str) -> usize {
-    if is_plain(text) { text.len() } else { text.width() }
+    if is_plain(text.as_bytes()) { text.len() } else { text.width() }
 }
 
-/// Whether every byte is one visible character of one cell, as nearly all text on the screen is: such text needs no tables.
-pub fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+/// Printable ASCII only: one byte, one cell, no surprises, as nearly all text on the screen is. Such text needs no tables.
+pub fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte))
 }
 
 /// Cells that one character takes; control characters take one, as [`sanitise`] shows them.

@@ -13,7 +13,7 @@ pub fn put(buf: &mut Buffer, x: u16, y: u16, room: u16, text: &str, style: Style
     if room == 0 || !buf.area.contains(ratatui::layout::Position::new(x, y)) {
         return 0;
     }
-    if text.len() <= usize::from(room) && text::is_plain(text) {
+    if text.len() <= usize::from(room) && text::is_plain(text.as_bytes()) {
         return put_plain(buf, x, y, text, style);
     }
     let shown = text::clip(text, room.into());

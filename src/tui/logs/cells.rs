@@ -83,11 +83,6 @@ fn sgr(bytes: &[u8]) -> Option<usize> {
     (body[len] == b'm').then_some(len + 3)
 }
 
-/// Printable ASCII only: one byte, one cell, no surprises.
-pub(super) fn is_simple(text: &[u8]) -> bool {
-    text.iter().fold(true, |simple, byte| simple & (0x20..0x7f).contains(byte))
-}
-
 /// Walks over the glyphs of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Glyphs<'a> {
@@ -114,7 +109,7 @@ impl<'a> Glyphs<'a> {
         Self { bytes, pos: 0, plain_at: 0, style: Style::new(), column: 0, escape_end: 0, pending: Pending::default() }
     }
 
-    /// The same for text that [`is_simple`], from a byte in its middle.
+    /// The same for plain text ([`text::is_plain`]), from a byte in its middle.
     pub(super) fn simple_from(bytes: &'a [u8], pos: usize) -> Self {
         Self { pos, plain_at: pos, column: pos, ..Self::new(bytes) }
     }

@@ -19,8 +19,8 @@ const GAP: u16 = 4;
 pub(super) fn write(shown: &Buffer, next: &Buffer, depth: Depth, charset: Charset, out: &mut String) {
     let mut writer = Writer { next, pen: Pen::new(depth), charset, at: None, out };
     let area = next.area;
-    let width = usize::from(area.width).max(1);
-    let rows = shown.content.chunks_exact(width).zip(next.content.chunks_exact(width));
+    let n_cols = usize::from(area.width).max(1);
+    let rows = shown.content.chunks_exact(n_cols).zip(next.content.chunks_exact(n_cols));
     for (y, _) in (area.top()..area.bottom()).zip(rows).filter(|(_, (before, now))| !is_equal_row(before, now)) {
         let mut x = area.left();
         // Cells that a wide character used to cover are written though they look the same.

@@ -6,6 +6,7 @@ use super::super::cells::{self, RowCutter};
 use super::super::display::{self, JsonMode};
 use super::super::store::{ESCAPED, Seq};
 use super::{LogsModel, Wrap};
+use crate::tui::text;
 
 /// Heights remembered; only those of lines that are not quick to measure.
 const HEIGHTS: usize = 4096;
@@ -118,7 +119,7 @@ impl<'m> Layout<'m> {
             if !wraps {
                 return (1, false);
             }
-            if flags & ESCAPED == 0 && line.len() <= self.width && cells::is_simple(line) {
+            if flags & ESCAPED == 0 && line.len() <= self.width && text::is_plain(line) {
                 return (1, false);
             }
             let (text, overwritten) = cells::visible(line);

@@ -153,7 +153,7 @@ impl<'a> Rows<'a> {
         let text: &'a [u8] = &self.shown.text;
         let indent = usize::from(self.shown.overwritten);
         let mut cutter = RowCutter::new(text, self.wraps.then_some(width), indent);
-        if !self.wraps && indent == 0 && self.sideways > 0 && cells::is_simple(text) {
+        if !self.wraps && indent == 0 && self.sideways > 0 && text::is_plain(text) {
             cutter.glyphs = Glyphs::simple_from(text, self.sideways.min(text.len()));
             cutter.column = self.sideways.min(text.len());
         }
